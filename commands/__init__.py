@@ -1,0 +1,1 @@
+"""Command structs and their handlers: load, decide, save; one module per context."""

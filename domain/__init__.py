@@ -1,0 +1,1 @@
+"""Pure decisions, one package per context: no I/O, no clock, no random."""

@@ -1,0 +1,1 @@
+"""Read models: one view per file, and the engine that keeps them."""

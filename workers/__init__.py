@@ -1,0 +1,1 @@
+"""Reactions and jobs: whatever sends, charges, calls or takes long."""
