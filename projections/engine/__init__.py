@@ -1,0 +1,1 @@
+"""The projection engine: views, runner, checkpoints, rebuild."""

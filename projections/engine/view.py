@@ -1,0 +1,55 @@
+"""What a projection is, and the commonest kind: a view that keeps one row for each key.
+
+A projection has a permanent name, a version that changes with its meaning, the event types that it
+takes, and tables of its own. The engine reads and decodes events once, gives each projection those
+that it takes, in order, and commits its rows together with its checkpoint.
+
+``RowView`` reduces a view to a struct and a pure fold. The engine loads the rows that a batch
+touches, folds in memory, and writes what changed set-based. The same fold serves the live view, a
+rebuild and a comparison of the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from domain.event import Event, Recorded
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+
+class RowView(Generic[Row]):
+    """A view with one row for each key; subclasses are stateless.
+
+    ``name`` is permanent (``journal.entries``), ``table`` is ``<context>_<view>``. ``row`` is a
+    frozen msgspec struct whose fields are the table's columns, in any order; ``key`` names the
+    columns of the primary key. The table's DDL stands in ``schema/migrations/``. Every table has
+    ``user_id`` (or ``tenant_id``), and row-level security by it.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    takes: ClassVar[tuple[type[Event], ...]]
+    table: ClassVar[str]
+    row: ClassVar[type[msgspec.Struct]]
+    key: ClassVar[tuple[str, ...]]
+
+    def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
+        """Keys of the rows that this event touches, most often one."""
+        raise NotImplementedError
+
+    def creates(self, recorded: Recorded) -> bool:
+        """Whether the rows of this event cannot exist before it, so that none need be loaded."""
+        return recorded.stream_version == 1
+
+    def fold(self, key: tuple[Any, ...], row: Row | None, recorded: Recorded) -> Row | None:
+        """The row after this event; None where there is (no longer) one. Pure."""
+        raise NotImplementedError
+
+    def user_of(self, row: Row) -> UUID:
+        """Whose caches a change of this row touches."""
+        user: UUID = row.user_id  # type: ignore[attr-defined]
+        return user
