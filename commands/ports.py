@@ -183,7 +183,9 @@ class EventStore(Protocol):
         """
         ...
 
-    async def remember(self, idempotency: Idempotency, response: Response) -> None:
+    async def remember(
+        self, context: Context, idempotency: Idempotency, response: Response
+    ) -> None:
         """Keep an answer that came without events (a refusal, say).
 
         Raises:

@@ -1,0 +1,295 @@
+"""The event store that command handlers use: ``commands.ports.EventStore`` on PostgreSQL.
+
+Owns loading (with snapshots), the encoding of a commit, and the sealing of answers that are kept
+for retries. The transaction itself is ``group_commit``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+import psycopg
+import structlog
+from uuid_utils.compat import uuid7
+
+from adapters.event_store.group_commit import GroupCommit, Pending, StoredReplay
+from adapters.event_store.mapper import decoding, encode
+from adapters.postgres.pipeline import Pipeline, Statement
+from commands.ports import (
+    A,
+    Aggregate,
+    Append,
+    Claim,
+    Committed,
+    Context,
+    Idempotency,
+    KeyReused,
+    Replayed,
+    Response,
+)
+from domain.event import Metadata, Recorded
+
+log = structlog.get_logger()
+
+SNAPSHOT_AFTER = 100
+"""Events folded beyond the last snapshot before a new one is taken."""
+
+_COLUMNS = "position, stream_id, stream_version, tenant_id, recorded_at, topic, data"
+STREAM = Statement(
+    "stream",
+    f"SELECT {_COLUMNS} FROM events WHERE stream_id = $1 AND stream_version > coalesce(("
+    "SELECT max(stream_version) FROM snapshots WHERE stream_id = $1 AND topic = $2), 0)"
+    " ORDER BY stream_version",
+    ("text", "text"),
+)
+SNAPSHOT = Statement(
+    "snapshot",
+    "SELECT data FROM snapshots WHERE stream_id = $1 AND topic = $2"
+    " ORDER BY stream_version DESC LIMIT 1",
+    ("text", "text"),
+)
+SAVE_SNAPSHOT = Statement(
+    "save_snapshot",
+    "INSERT INTO snapshots (stream_id, stream_version, topic, data) VALUES ($1, $2, $3, $4)"
+    " ON CONFLICT DO NOTHING",
+    ("text", "int4", "text", "bytea"),
+)
+TRIM_SNAPSHOTS = Statement(
+    "trim_snapshots",
+    "DELETE FROM snapshots WHERE stream_id = $1 AND stream_version < $2",
+    ("text", "int4"),
+)
+STREAMS = Statement(
+    "streams",
+    f"SELECT {_COLUMNS} FROM events WHERE stream_id = ANY ($1) ORDER BY stream_id, stream_version",
+    ("text[]",),
+)
+HISTORY = Statement(
+    "history",
+    f"SELECT {_COLUMNS}, event_id, correlation_id, causation_id, actor, trace_id FROM events"
+    " WHERE stream_id = $1 AND stream_version > $2 ORDER BY stream_version",
+    ("text", "int4"),
+)
+HOLDERS = Statement(
+    "holders", "SELECT key, holder FROM claims WHERE kind = $1 AND key = ANY ($2)", ("text", "text[]")
+)
+ANSWER = Statement(
+    "answer",
+    "SELECT request_hash, response, position FROM idempotency WHERE principal = $1 AND key = $2",
+    ("text", "text"),
+)
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack_response = msgspec.msgpack.Decoder(Response).decode
+
+
+class Sealer(Protocol):
+    """Encrypts what must not lie in a table in the clear."""
+
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        """Encrypt; ``context`` is authenticated and must be given again to open."""
+        ...
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """Decrypt what ``seal`` made."""
+        ...
+
+
+class PostgresEventStore:
+    """One total order of events in PostgreSQL.
+
+    ``reads`` and ``writes`` are two connections, so that loading never waits behind an append.
+    ``appended`` is told the new head after each group.
+    """
+
+    def __init__(
+        self,
+        reads: Pipeline,
+        writes: Pipeline,
+        sealer: Sealer,
+        appended: Callable[[int], None],
+    ) -> None:
+        self._reads = reads
+        self._group = GroupCommit(writes, appended)
+        self._sealer = sealer
+        self._snapshotting: set[asyncio.Task[None]] = set()
+
+    async def load(self, aggregate: type[A], stream_id: str) -> A | None:
+        """Fold the stream, from its snapshot where there is one of the current form."""
+        form = f"{aggregate.CATEGORY}/{aggregate.SNAPSHOT}"
+        while True:
+            snapshots, rows = await self._reads.run(
+                (SNAPSHOT, (stream_id, form)), (STREAM, (stream_id, form))
+            )
+            state: A | None = None
+            if snapshots:
+                state = msgspec.json.decode(snapshots[0][0], type=aggregate)
+            if rows and rows[0][2] != (state.version if state is not None else 0) + 1:
+                continue  # a snapshot was taken between the two statements
+            state = _fold(aggregate, state, rows)
+            if state is not None and len(rows) > SNAPSHOT_AFTER:
+                task = asyncio.create_task(self._snapshot(stream_id, form, state))
+                self._snapshotting.add(task)
+                task.add_done_callback(self._snapshotting.discard)
+            return state
+
+    async def load_many(self, aggregate: type[A], stream_ids: Iterable[str]) -> dict[str, A]:
+        """Fold several streams in one round trip."""
+        [rows] = await self._reads.run((STREAMS, (list(stream_ids),)))
+        by_stream: dict[str, list[tuple[Any, ...]]] = {}
+        for row in rows:
+            by_stream.setdefault(row[1], []).append(row)
+        folded = {stream: _fold(aggregate, None, rows) for stream, rows in by_stream.items()}
+        return {stream: state for stream, state in folded.items() if state is not None}
+
+    async def read(self, stream_id: str, *, after: int = 0) -> Sequence[Recorded]:
+        """The stream's events with their metadata."""
+        [rows] = await self._reads.run((HISTORY, (stream_id, after)))
+        return [recorded_with_metadata(row) for row in rows]
+
+    async def holders(self, kind: str, keys: Iterable[str]) -> dict[str, str]:
+        """Who holds which of these claims."""
+        [rows] = await self._reads.run((HOLDERS, (kind, list(keys))))
+        return {row[0]: row[1] for row in rows}
+
+    async def append(
+        self,
+        context: Context,
+        *appends: Append,
+        claims: Sequence[Claim] = (),
+        result: Any = None,
+    ) -> Committed:
+        """Append all or nothing; durable when it returns. Errors as the port says."""
+        events: list[tuple[str, int, str, UUID, bytes]] = []
+        for one in appends:
+            version = one.expected_version
+            for event in one.events:
+                version += 1
+                events.append((one.stream_id, version, event.TOPIC, uuid7(), encode(event)))
+        idempotency = context.idempotency
+        response = idempotency.render(result) if idempotency is not None else None
+        return await self._commit(
+            context,
+            events,
+            [(one.stream_id, one.expected_version) for one in appends if one.events],
+            claims,
+            idempotency,
+            response,
+        )
+
+    async def answered(self, principal: str, key: str, request_hash: bytes) -> None:
+        """Return if the key is new, raise its answer otherwise."""
+        [rows] = await self._reads.run((ANSWER, (principal, key)))
+        if rows:
+            raise self._replay(principal, key, request_hash, *rows[0])
+
+    async def remember(
+        self, context: Context, idempotency: Idempotency, response: Response
+    ) -> None:
+        """Keep an answer that came without events."""
+        await self._commit(context, (), (), (), idempotency, response)
+
+    async def drain(self) -> None:
+        """Wait for what is under way."""
+        await self._group.drain()
+        if self._snapshotting:
+            await asyncio.wait(self._snapshotting)
+
+    async def _commit(
+        self,
+        context: Context,
+        events: Sequence[tuple[str, int, str, UUID, bytes]],
+        appends: Sequence[tuple[str, int]],
+        claims: Sequence[Claim],
+        idempotency: Idempotency | None,
+        response: Response | None,
+    ) -> Committed:
+        if idempotency is None or response is None:
+            principal = key = None
+            request_hash = sealed = b""
+        else:
+            principal, key = idempotency.principal, idempotency.key
+            request_hash = idempotency.request_hash
+            sealed = self._sealer.seal(_pack(response), _context(principal, key))
+        pending = Pending(
+            tenant_id=context.tenant_id,
+            actor=context.actor,
+            correlation_id=context.correlation_id,
+            causation_id=context.causation_id,
+            trace_id=context.trace_id,
+            recorded_at=context.now,
+            events=events,
+            appends=appends,
+            claims=claims,
+            principal=principal,
+            key=key,
+            request_hash=request_hash,
+            response=sealed,
+        )
+        try:
+            return Committed(await self._group.submit(pending))
+        except StoredReplay as stored:
+            assert principal is not None and key is not None
+            raise self._replay(
+                principal, key, request_hash, stored.request_hash, stored.response, stored.position
+            ) from None
+
+    def _replay(
+        self, principal: str, key: str, asked: bytes, stored: bytes, sealed: bytes, position: int
+    ) -> Exception:
+        if asked != stored:
+            return KeyReused("the idempotency key belongs to another request")
+        plain = self._sealer.open(sealed, _context(principal, key))
+        return Replayed(_unpack_response(plain), position)
+
+    async def _snapshot(self, stream_id: str, form: str, state: Aggregate) -> None:
+        try:
+            await self._reads.run(
+                (SAVE_SNAPSHOT, (stream_id, state.version, form, msgspec.json.encode(state))),
+                (TRIM_SNAPSHOTS, (stream_id, state.version)),
+            )
+        except psycopg.Error as error:  # the next load tries again
+            log.warning("snapshot_failed", stream_id=stream_id, reason=type(error).__name__)
+
+
+def _context(principal: str, key: str) -> bytes:
+    return f"idempotency\x00{principal}\x00{key}".encode()
+
+
+def recorded_with_metadata(row: tuple[Any, ...]) -> Recorded:
+    """A record from a row of ``HISTORY``'s columns."""
+    return Recorded(
+        position=row[0],
+        stream_id=row[1],
+        stream_version=row[2],
+        tenant_id=row[3],
+        recorded_at=row[4],
+        event=decoding[row[5]](row[6]),
+        metadata=Metadata(
+            event_id=row[7],
+            correlation_id=row[8],
+            causation_id=row[9],
+            actor=row[10],
+            trace_id=row[11],
+        ),
+    )
+
+
+def _fold(aggregate: type[A], state: A | None, rows: Iterable[tuple[Any, ...]]) -> A | None:
+    for position, stream_id, version, tenant_id, recorded_at, topic, data in rows:
+        state = aggregate.evolve(
+            state,
+            Recorded(
+                position=position,
+                stream_id=stream_id,
+                stream_version=version,
+                tenant_id=tenant_id,
+                recorded_at=recorded_at,
+                event=decoding[topic](data),
+            ),
+        )
+    return state

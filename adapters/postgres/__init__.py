@@ -1,0 +1,1 @@
+"""PostgreSQL for the hot paths: binary parameters, pipelined connections, wake-ups."""
