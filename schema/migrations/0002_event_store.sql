@@ -15,9 +15,12 @@ CREATE TABLE events (
     actor           text        NOT NULL,
     trace_id        text,
     recorded_at     timestamptz NOT NULL,
-    data            bytea       STORAGE MAIN COMPRESSION lz4 NOT NULL,
+    data            bytea       STORAGE EXTERNAL NOT NULL,
     CONSTRAINT events_stream UNIQUE (stream_id, stream_version)
-);
+)
+-- Data of up to a page stays in the row, as it is: a catch-up reads it all, and unpacking costs more
+-- than the space is worth.
+WITH (toast_tuple_target = 8160);
 -- Polling by topic must not read past events that nobody takes.
 CREATE INDEX events_topic ON events (topic, position);
 CREATE INDEX events_correlation ON events (correlation_id);
