@@ -6,7 +6,7 @@ SET lock_timeout = '5s';
 CREATE TABLE events (
     position        bigint      NOT NULL PRIMARY KEY,
     stream_id       text COLLATE "C" NOT NULL,
-    stream_version  integer     NOT NULL CHECK (stream_version > 0),
+    stream_version  integer     NOT NULL CHECK (stream_version >= 0),
     topic           text COLLATE "C" NOT NULL,
     tenant_id       uuid        NOT NULL,
     event_id        uuid        NOT NULL,
