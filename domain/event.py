@@ -10,7 +10,7 @@ does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -102,3 +102,15 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def originator_version(self) -> int:
         """The version, by the name that the eventsourcing library gives it."""
         return self.stream_version
+
+
+def topics_of(types: Iterable[type[Event]]) -> list[str]:
+    """The topics under which events of these types are stored, superseded ones included."""
+    wanted = {kind.TOPIC for kind in types}
+    for old in upcasters:
+        newest = old
+        while newest in upcasters:
+            newest = upcasters[newest][0]
+        if newest in wanted:
+            wanted.add(old)
+    return sorted(wanted)

@@ -260,7 +260,10 @@ class Pipeline:
             autocommit=True,
             row_factory=tuple_row,
             connect_timeout=5,
-            options=f"-c role={self._role} -c statement_timeout=7s -c timezone=UTC",
+            # Prepared plans outlive the size of the tables that they were made for: no plan of
+            # ours needs to scan a table.
+            options=f"-c role={self._role} -c statement_timeout=7s -c timezone=UTC"
+            " -c enable_seqscan=off",
             application_name=f"{self._role}-pipeline",
         )
         pgconn = connection.pgconn

@@ -73,7 +73,14 @@ CREATE FUNCTION append_events(
 ) RETURNS TABLE (
     commit_no integer, outcome text, subject text, holder text, at_position bigint,
     request_hash bytea, response bytea
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql
+-- Plans are kept for the life of a connection; one that was made while the tables were small would
+-- scan them when they are large.
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
 DECLARE
     refused integer[] := '{}';
     head bigint;

@@ -1,0 +1,114 @@
+"""Reads the total order for projections: pages in binary, decoded once, woken by NOTIFY.
+
+Owns one connection for pages and one that listens. Losing the listener costs promptness only: the
+engine polls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from adapters.event_store.mapper import decoding
+from adapters.event_store.recorder import CHANNEL
+from domain.event import Event, Recorded
+
+_PAGE = """
+SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
+WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
+ORDER BY position LIMIT %s
+"""
+_COUNT = """
+SELECT count(*) FROM events
+WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
+"""
+_HEAD = "SELECT coalesce(max(position), 0) FROM events"
+
+
+class PostgresSource:
+    """The store's events for one projector thread; ``role`` needs SELECT on ``events``."""
+
+    def __init__(self, dsn: str, *, role: str = "mindstream_project") -> None:
+        self._dsn = dsn
+        self._role = role
+        self._reads: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._listens: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def head(self) -> int:
+        """The position of the last event."""
+        row = self._reader().execute(_HEAD, prepare=True).fetchone()
+        assert row is not None
+        head: int = row[0]
+        return head
+
+    def page(
+        self, after: int, through: int, limit: int, topics: Sequence[str]
+    ) -> Sequence[Recorded]:
+        """Up to ``limit`` events, decoded."""
+        cursor = self._reader().cursor(binary=True)
+        cursor.execute(_PAGE, (after, through, list(topics), limit), prepare=True)
+        decoders: dict[str, Callable[[bytes], Event]] = decoding
+        return [
+            Recorded(
+                position=position,
+                stream_id=stream_id,
+                stream_version=version,
+                tenant_id=tenant_id,
+                recorded_at=recorded_at,
+                event=decoders[topic](data),
+            )
+            for position, stream_id, version, tenant_id, recorded_at, topic, data in (
+                cursor.fetchall()
+            )
+        ]
+
+    def count(self, after: int, through: int, topics: Sequence[str]) -> int:
+        """How many events of these topics there are in between."""
+        row = self._reader().execute(_COUNT, (after, through, list(topics))).fetchone()
+        assert row is not None
+        count: int = row[0]
+        return count
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a wake-up."""
+        try:
+            if self._listens is None or self._listens.closed:
+                self._listens = self._connect("listen")
+                self._listens.execute(f"LISTEN {CHANNEL}")
+                return  # something may have been appended before we listened
+            for _ in self._listens.notifies(timeout=seconds, stop_after=1):
+                pass
+        except psycopg.OperationalError:
+            with contextlib.suppress(psycopg.Error):
+                if self._listens is not None:
+                    self._listens.close()
+            self._listens = None
+            raise
+
+    def close(self) -> None:
+        """Close both connections."""
+        for connection in (self._reads, self._listens):
+            if connection is not None:
+                with contextlib.suppress(psycopg.Error):
+                    connection.close()
+        self._reads = self._listens = None
+
+    def _reader(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._reads is None or self._reads.closed:
+            self._reads = self._connect("read")
+        return self._reads
+
+    def _connect(self, purpose: str) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(
+            self._dsn,
+            autocommit=True,
+            row_factory=tuple_row,
+            connect_timeout=5,
+            options=f"-c role={self._role} -c timezone=UTC -c enable_seqscan=off"
+            " -c plan_cache_mode=force_custom_plan",
+            application_name=f"mindstream-projector-{purpose}",
+        )

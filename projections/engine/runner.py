@@ -1,0 +1,365 @@
+"""The projector's loop: read once, decode once, give every view its events, commit together.
+
+Views that are at the same position share a page and a transaction. When that transaction fails,
+each view is tried alone, so that one with a fault holds up nobody else. A view is worked on by the
+process that holds its lease, a session lock in the database of its rows: when a process dies, its
+locks go with its connection and another takes over.
+
+Owns scheduling, batches and telemetry. It does not own the meaning of an event (views do), nor how
+rows are written (``writer``), nor rebuilding (``rebuild``).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from psycopg.rows import tuple_row
+
+from domain.event import Recorded, topics_of
+from projections.engine import checkpoints
+from projections.engine.checkpoints import Checkpoint
+from projections.engine.source import EventSource
+from projections.engine.view import RowView
+from projections.engine.writer import ViewWriter
+
+log = structlog.get_logger()
+
+PAGE = 5_000
+"""Events read and folded at once."""
+POLL = 1.0
+"""Seconds between two looks when nobody wakes the projector."""
+BEAT = 3.0
+"""Seconds between two signs of life of a view that has nothing to do."""
+MAX_BACKOFF = 10.0
+"""Seconds at most between two tries of a view that fails."""
+CHANNEL = "mindstream_projected"
+USERS_NAMED = 100
+"""Users named in one notification at most; beyond that all caches are dropped."""
+
+_position = Gauge("mindstream_projection_position", "Last event included", ["projection"])
+_head = Gauge("mindstream_projection_head", "Head of the event store", ["projection"])
+_gap = Gauge("mindstream_projection_gap_events", "Events between position and head", ["projection"])
+_gap_seconds = Gauge(
+    "mindstream_projection_gap_seconds", "Age of the oldest event not included", ["projection"]
+)
+_events = Counter("mindstream_projection_events_total", "Events folded", ["projection"])
+_failures = Counter("mindstream_projection_failures_total", "Failed batches", ["projection"])
+_batch = Histogram(
+    "mindstream_projection_batch_seconds",
+    "Time of a batch, reading to commit",
+    ["projection"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+
+class Fenced(Exception):
+    """Another process has moved this checkpoint."""
+
+
+class _State:
+    """What the runner knows of one view that it holds."""
+
+    def __init__(self, view: RowView[Any], checkpoint: Checkpoint) -> None:
+        self.view = view
+        self.topics = frozenset(topics_of(view.takes))
+        self.generation = checkpoint.generation
+        self.position = checkpoint.position
+        self.writer: ViewWriter | None = None
+        self.careful = False
+        self.failures = 0
+        self.not_before = 0.0
+        self.error: str | None = None
+        self.beaten = 0.0
+        self.rate = 0.0
+
+
+class Runner:
+    """Keeps views up to date until it is told to stop; one thread.
+
+    ``dsn`` is of the database that holds the rows, where it acts as ``role``.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        source: EventSource,
+        views: Sequence[RowView[Any]],
+        *,
+        role: str = "mindstream_project",
+        page: int = PAGE,
+    ) -> None:
+        self._dsn = dsn
+        self._role = role
+        self._source = source
+        self._views = {view.name: view for view in views}
+        self._page = page
+        self._connection: checkpoints.Connection | None = None
+        self._held: dict[str, _State] = {}
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._leased_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set. Survives the loss of either database."""
+        delay = 0.1
+        while not stop.is_set():
+            try:
+                busy = self.step()
+                delay = 0.1
+                if not busy:
+                    self._source.wait(POLL if self._held else BEAT)
+            except psycopg.OperationalError as error:
+                log.warning("projector_disconnected", reason=type(error).__name__)
+                self._disconnect()
+                stop.wait(delay)
+                delay = min(delay * 2, 2.0)
+        self._disconnect()
+
+    def catch_up(self) -> None:
+        """Work until every view has reached the head that there was at the beginning."""
+        while self.step():
+            pass
+
+    def step(self) -> bool:
+        """One round over all views; whether there is more to do at once.
+
+        Raises:
+            psycopg.OperationalError: a database does not answer.
+        """
+        connection = self._connected()
+        self._lease(connection)
+        head = self._source.head()
+        now = time.monotonic()
+        waiting = [
+            state
+            for state in self._held.values()
+            if state.position < head and state.not_before <= now
+        ]
+        for state in self._held.values():
+            self._tell(state, head)
+            if state not in waiting and now - state.beaten > BEAT:
+                self._beat(connection, state, head)
+        if not waiting:
+            return False
+        # The hindmost first, up to the next one: so they meet, and from then on share their pages.
+        behind = min(state.position for state in waiting)
+        group = [state for state in waiting if state.position == behind]
+        others = [state.position for state in waiting if state.position > behind]
+        self._advance(connection, group, behind, min([head, *others]), head)
+        return True
+
+    def _advance(
+        self, connection: checkpoints.Connection, group: list[_State], behind: int, to: int, head: int
+    ) -> None:
+        started = time.perf_counter()
+        topics = sorted(frozenset[str]().union(*(state.topics for state in group)))
+        page = self._source.page(behind, to, self._page, topics)
+        if len(page) == self._page:
+            to = page[-1].position
+        if page:
+            age = max(0.0, time.time() - page[0].recorded_at.timestamp())
+            for state in group:
+                _gap_seconds.labels(state.view.name).set(age)
+        try:
+            self._commit(connection, group, page, behind, to, head, started)
+        except psycopg.OperationalError:
+            raise
+        except Exception as error:
+            for state in group:
+                state.writer = None  # its staging table went with the transaction
+            if len(group) == 1:
+                self._failed(connection, group[0], error, head)
+                return
+            for state in group:
+                try:
+                    self._commit(connection, [state], page, behind, to, head, started)
+                except psycopg.OperationalError:
+                    raise
+                except Exception as one:
+                    self._failed(connection, state, one, head)
+
+    def _commit(
+        self,
+        connection: checkpoints.Connection,
+        group: list[_State],
+        page: Sequence[Recorded],
+        behind: int,
+        to: int,
+        head: int,
+        started: float,
+    ) -> None:
+        users: set[UUID] = set()
+        counts: dict[str, int] = {}
+        status = "live" if to >= head else "catching_up"
+        with connection.transaction():
+            # First the checkpoints: their locks fence, and come before those of the rows.
+            for state in group:
+                self._move(connection, state, behind, to, status, started)
+            for state in group:
+                if state.writer is None:
+                    state.writer = ViewWriter(state.view, connection, state.view.table)
+                takes = state.view.takes
+                mine = [recorded for recorded in page if type(recorded.event) in takes]
+                counts[state.view.name] = len(mine)
+                if mine:
+                    users |= state.writer.apply(mine, careful=state.careful)
+            notice = {
+                "position": to,
+                "projections": [state.view.name for state in group],
+                "users": [str(user) for user in users] if len(users) <= USERS_NAMED else None,
+            }
+            connection.execute(
+                "SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(notice).decode())
+            )
+        seconds = time.perf_counter() - started
+        for state in group:
+            state.position = to
+            state.failures = 0
+            state.careful = False
+            state.error = None
+            state.beaten = time.monotonic()
+            count = counts[state.view.name]
+            state.rate = count / seconds if count else state.rate
+            _events.labels(state.view.name).inc(count)
+            _batch.labels(state.view.name).observe(seconds)
+            self._tell(state, head)
+
+    def _move(
+        self,
+        connection: checkpoints.Connection,
+        state: _State,
+        behind: int,
+        to: int,
+        status: str,
+        started: float,
+    ) -> None:
+        moved = connection.execute(
+            checkpoints.ADVANCE,
+            {
+                "name": state.view.name,
+                "generation": state.generation,
+                "from": behind,
+                "to": to,
+                "status": status,
+                "owner": self._owner,
+                "batch_seconds": time.perf_counter() - started,
+                "events_per_second": state.rate,
+            },
+            prepare=True,
+        )
+        if moved.rowcount != 1:
+            raise Fenced(state.view.name)
+
+    def _failed(
+        self, connection: checkpoints.Connection, state: _State, error: Exception, head: int
+    ) -> None:
+        state.writer = None
+        if isinstance(error, Fenced):
+            # Rebuilt and swapped, or taken over: look again where it is now.
+            self._forget(connection, state)
+            return
+        _failures.labels(state.view.name).inc()
+        state.failures += 1
+        if isinstance(error, psycopg.errors.UniqueViolation):
+            state.careful = True  # a row that should not exist yet does: load before writing
+        state.error = f"{type(error).__name__} after position {state.position}"
+        backoff = min(0.1 * 2**state.failures, MAX_BACKOFF)
+        state.not_before = time.monotonic() + (0 if state.failures == 1 else backoff)
+        # The message may quote a row, which may be private; its type and place may not.
+        log.error(
+            "projection_failed",
+            projection=state.view.name,
+            after=state.position,
+            error=type(error).__name__,
+            sqlstate=getattr(error, "sqlstate", None),
+            retry_in=backoff,
+        )
+        self._beat(connection, state, head)
+
+    def _tell(self, state: _State, head: int) -> None:
+        name = state.view.name
+        _position.labels(name).set(state.position)
+        _head.labels(name).set(head)
+        _gap.labels(name).set(max(0, head - state.position))
+        if head <= state.position:
+            _gap_seconds.labels(name).set(0)
+
+    def _beat(self, connection: checkpoints.Connection, state: _State, head: int) -> None:
+        if state.error is not None:
+            status = "stalled"
+        else:
+            status = "live" if state.position >= head else "catching_up"
+        connection.execute(
+            checkpoints.BEAT, (status, self._owner, state.error, state.view.name), prepare=True
+        )
+        state.beaten = time.monotonic()
+
+    def _lease(self, connection: checkpoints.Connection) -> None:
+        missing = [view for name, view in self._views.items() if name not in self._held]
+        if not missing or time.monotonic() - self._leased_at < 0.5:
+            return
+        self._leased_at = time.monotonic()
+        checkpoints.ensure(connection, [(view.name, view.version) for view in missing])
+        for view in missing:
+            row = connection.execute(checkpoints.TRY_LEASE, (view.name,)).fetchone()
+            if row is None or not row[0]:
+                continue
+            checkpoint = checkpoints.read_all(connection)[view.name]
+            if checkpoint.version != view.version:
+                log.error(
+                    "projection_version_changed",
+                    projection=view.name,
+                    built=checkpoint.version,
+                    code=view.version,
+                    remedy=f"mindstream projections rebuild {view.name}",
+                )
+                connection.execute(
+                    checkpoints.BEAT,
+                    (
+                        "stopped",
+                        self._owner,
+                        f"version {view.version} waits for a rebuild",
+                        view.name,
+                    ),
+                )
+                connection.execute(checkpoints.RELEASE, (view.name,))
+                continue
+            self._held[view.name] = _State(view, checkpoint)
+            log.info("projection_leased", projection=view.name, position=checkpoint.position)
+
+    def _forget(self, connection: checkpoints.Connection, state: _State) -> None:
+        connection.execute(checkpoints.RELEASE, (state.view.name,))
+        del self._held[state.view.name]
+        self._leased_at = 0.0
+
+    def _connected(self) -> checkpoints.Connection:
+        if self._connection is None or self._connection.closed:
+            self._held = {}
+            self._connection = psycopg.connect(
+                self._dsn,
+                autocommit=True,
+                row_factory=tuple_row,
+                connect_timeout=5,
+                # Rows and checkpoint are lost together or not at all, and what is lost is folded
+                # again: waiting for the disk would buy nothing.
+                options=f"-c role={self._role} -c timezone=UTC -c synchronous_commit=off"
+                " -c enable_seqscan=off",
+                application_name="mindstream-projector",
+            )
+        return self._connection
+
+    def _disconnect(self) -> None:
+        self._held = {}
+        self._source.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,37 @@
+"""Where the engine reads events: a port. ``adapters/event_store/source.py`` implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from domain.event import Recorded
+
+
+class EventSource(Protocol):
+    """The store's total order, as one synchronous reader sees it."""
+
+    def head(self) -> int:
+        """The position of the last event; 0 while there is none."""
+        ...
+
+    def page(
+        self, after: int, through: int, limit: int, topics: Sequence[str]
+    ) -> Sequence[Recorded]:
+        """Up to ``limit`` events of these topics with ``after < position <= through``, in order.
+
+        ``through`` must not be beyond a head that this source has told.
+        """
+        ...
+
+    def count(self, after: int, through: int, topics: Sequence[str]) -> int:
+        """How many events of these topics there are between the two."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Return when something was appended, or after that time: whichever is first."""
+        ...
+
+    def close(self) -> None:
+        """Give up the connection."""
+        ...

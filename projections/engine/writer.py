@@ -1,0 +1,147 @@
+"""Set-based writing of a view's rows: load what a batch touches, fold in memory, write what changed.
+
+New rows are copied straight into the table; changed ones go through a staging table and one
+upsert. Owns no transaction: the runner's holds rows and checkpoint together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg.sql import SQL, Composable, Composed, Identifier
+
+from domain.event import Recorded
+from projections.engine.view import RowView
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class ViewWriter:
+    """Writes one view into ``table`` (the live one or a shadow of it) on one connection."""
+
+    def __init__(self, view: RowView[Any], connection: Connection, table: str) -> None:
+        self.view = view
+        self._connection = connection
+        self._columns = tuple(field.name for field in msgspec.structs.fields(view.row))
+        self._types = _column_types(connection, table, self._columns)
+        self._key_types = [self._types[self._columns.index(name)] for name in view.key]
+        columns = _list(self._columns)
+        key = _list(view.key)
+        rest = [name for name in self._columns if name not in view.key]
+        staging = Identifier(f"staging_{table}")
+        self._key_of_row = tuple(self._columns.index(name) for name in view.key)
+        self._load = SQL("SELECT {} FROM {} WHERE ({}) IN (SELECT * FROM unnest({}))").format(
+            columns,
+            Identifier(table),
+            key,
+            SQL(", ").join(SQL(f"%s::{kind}[]") for kind in self._key_types),
+        )
+        self._copy = SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+            Identifier(table), columns
+        )
+        self._copy_staging = SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(staging, columns)
+        self._make_staging = SQL(
+            "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS"
+            " SELECT {} FROM {} WITH NO DATA"
+        ).format(staging, columns, Identifier(table))
+        self._staged = False
+        self._upsert = SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT ({}) DO {}").format(
+            Identifier(table), columns, columns, staging, key, _update(rest)
+        )
+        self._delete = SQL("DELETE FROM {} WHERE ({}) IN (SELECT * FROM unnest({}))").format(
+            Identifier(table),
+            key,
+            SQL(", ").join(SQL(f"%s::{kind}[]") for kind in self._key_types),
+        )
+
+    def apply(self, events: Iterable[Recorded], *, careful: bool = False) -> set[UUID]:
+        """Fold the events into the table; the users whose rows changed.
+
+        ``careful`` loads the rows of every key, also of those that cannot exist yet.
+        """
+        view = self.view
+        fold, keys_of, creates = view.fold, view.keys_of, view.creates
+        touched: list[tuple[tuple[Any, ...], Recorded]] = []
+        fresh: set[tuple[Any, ...]] = set()
+        known: set[tuple[Any, ...]] = set()
+        for recorded in events:
+            new = not careful and creates(recorded)
+            for key in keys_of(recorded):
+                touched.append((key, recorded))
+                if key not in fresh:
+                    if new and key not in known:
+                        fresh.add(key)
+                    else:
+                        known.add(key)
+        before = self._rows(known) if known else {}
+        after: dict[tuple[Any, ...], Any] = dict(before)
+        for key, recorded in touched:
+            after[key] = fold(key, after.get(key), recorded)
+        inserted = []
+        changed = []
+        for key, row in after.items():
+            if row is None:
+                continue
+            if key in fresh:
+                inserted.append(row)
+            elif row is not before.get(key):
+                changed.append(row)
+        if inserted:
+            self._write(self._copy, inserted)
+        if changed:
+            if not self._staged:
+                self._connection.execute(self._make_staging)
+                self._staged = True
+            self._write(self._copy_staging, changed)
+            self._connection.execute(self._upsert)
+        gone = [key for key in before if after[key] is None]
+        if gone:
+            self._connection.execute(self._delete, [list(column) for column in zip(*gone)])
+        users = {view.user_of(row) for row in inserted}
+        users.update(view.user_of(row) for row in changed)
+        users.update(view.user_of(before[key]) for key in gone)
+        return users
+
+    def _rows(self, keys: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], Any]:
+        cursor = self._connection.cursor(binary=True)
+        cursor.execute(self._load, [list(column) for column in zip(*keys)])
+        kind = self.view.row
+        position = self._key_of_row
+        return {tuple(row[at] for at in position): kind(*row) for row in cursor}
+
+    def _write(self, copy_into: Composed, rows: Sequence[Any]) -> None:
+        astuple = msgspec.structs.astuple
+        with self._connection.cursor().copy(copy_into) as copy:
+            copy.set_types(self._types)
+            write = copy.write_row
+            for row in rows:
+                write(astuple(row))
+
+
+def _list(names: Iterable[str]) -> Composed:
+    return SQL(", ").join(map(Identifier, names))
+
+
+def _update(columns: Sequence[str]) -> Composable:
+    if not columns:
+        return SQL("NOTHING")
+    return SQL("UPDATE SET {}").format(
+        SQL(", ").join(SQL("{0} = excluded.{0}").format(Identifier(name)) for name in columns)
+    )
+
+
+def _column_types(connection: Connection, table: str, columns: Sequence[str]) -> list[str]:
+    rows = connection.execute(
+        "SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute a"
+        " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
+        (table,),
+    ).fetchall()
+    types = {name: kind for name, kind in rows}
+    missing = [name for name in columns if name not in types]
+    if missing:
+        raise LookupError(f"table {table} lacks {', '.join(missing)}: is it migrated?")
+    return [types[name] for name in columns]
