@@ -1,0 +1,115 @@
+"""Child processes that cannot outlive their parent.
+
+Owns the start and the end of one process: in a group of its own, so that a terminal's Ctrl-C
+reaches only the supervisor, and bound to the parent's life where the system can do that (Linux).
+It does not watch or restart: ``supervisor.py`` does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run: a program, its environment, and the signal that stops it in good order.
+
+    ``user`` and ``group`` are ids to change to, for root only. Output is appended to ``log``.
+    """
+
+    argv: tuple[str, ...]
+    log: Path
+    env: Mapping[str, str] | None = None
+    cwd: Path | None = None
+    stop_signal: int = signal.SIGTERM
+    user: int | None = None
+    group: int | None = None
+
+
+def start(command: Command) -> subprocess.Popen[bytes]:
+    """Start the process; raises ``OSError`` if there is no such program."""
+    groups: Sequence[int] | None = None if command.user is None else ()
+    with command.log.open("ab") as log:
+        return subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=command.env,
+            cwd=command.cwd,
+            user=command.user,
+            group=command.group,
+            extra_groups=groups,
+            process_group=0,
+            # It runs after the change of user, which would clear the parent-death signal.
+            preexec_fn=_bind_to_parent(command.stop_signal),  # noqa: PLW1509 - one prctl, no locks
+        )
+
+
+def adopt_orphans() -> None:
+    """Become the parent of grandchildren whose parent died, so that they can be ended."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def bury_orphans(known: set[int]) -> None:
+    """Collect the exit codes of adopted processes that have ended; ``known`` are left alone."""
+    for child in psutil.Process().children():
+        if child.pid not in known:
+            try:
+                os.waitpid(child.pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+
+
+def end_descendants() -> None:
+    """Kill whatever still descends from this process; the last step of a shutdown."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Send a signal to the group of a process that was started here, if any of it is left."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def tail(path: Path, lines: int = 15) -> str:
+    """The last lines of a log, for the report of a crash."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 16_384))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _bind_to_parent(number: int) -> Callable[[], None] | None:
+    if _libc is None:
+        return None
+    libc, parent = _libc, os.getpid()
+
+    def bind() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return bind

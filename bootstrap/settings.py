@@ -1,0 +1,362 @@
+"""Every setting of Mindstream: its name, type, default and meaning, and how it is read.
+
+Owns the only reader of the environment. A setting comes from the variable ``MINDSTREAM_<NAME>``
+or, failing that, from the TOML file that ``MINDSTREAM_CONFIG`` names (by default
+``mindstream.toml`` in the working folder, if there is one). All faults are reported at once.
+It starts nothing and opens nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+PREFIX = "MINDSTREAM_"
+CONFIG_FILE = "MINDSTREAM_CONFIG"
+MASK = "********"
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=64)]
+
+
+def _says(text: str, *, secret: bool = False, dsn: bool = False) -> msgspec.Meta:
+    return msgspec.Meta(description=text, extra={"secret": secret, "dsn": dsn})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings, checked. Each field's description is what ``mindstream config show`` prints."""
+
+    home: Annotated[Path, _says("Folder of all embedded state; made if missing")] = Path(
+        ".mindstream"
+    )
+    port: Annotated[Port, _says("Loopback port of the gateway")] = 8000
+    write_dsn: Annotated[
+        str | None, _says("PostgreSQL for writing; unset: the embedded one", dsn=True)
+    ] = None
+    read_dsn: Annotated[
+        str | None, _says("PostgreSQL for reading; unset: as for writing, embedded", dsn=True)
+    ] = None
+    owner_dsn: Annotated[
+        str | None, _says("PostgreSQL as the owner of the schema, for migrations", dsn=True)
+    ] = None
+    redis_url: Annotated[
+        str | None, _says("Redis or Valkey; unset: the embedded one", dsn=True)
+    ] = None
+    search_url: Annotated[
+        str | None, _says("Elasticsearch or OpenSearch; unset: PostgreSQL searches", dsn=True)
+    ] = None
+    demo: Annotated[bool, _says("Fill an empty store with a generated demo")] = True
+    operator_email: Annotated[
+        str | None, _says("Address of the operator made at the first start")
+    ] = None
+    operator_password: Annotated[
+        str | None, _says("Password of the operator made at the first start", secret=True)
+    ] = None
+    rate_limit_per_minute: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)],
+        _says("Requests a minute for each principal, or address before login"),
+    ] = 600
+    master_key: Annotated[
+        str | None,
+        _says("Base64 of the 32 bytes that wrap data keys; unset: HOME/master.key", secret=True),
+    ] = None
+    jwt_private_key_file: Annotated[
+        Path | None, _says("PEM file of the first signing key; unset: one is made")
+    ] = None
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        _says("Addresses or CIDRs whose X-Forwarded-For counts, separated by commas"),
+    ] = ()
+    max_body_bytes: Annotated[
+        Annotated[int, msgspec.Meta(ge=1024)], _says("Longest request body, in bytes")
+    ] = 1_048_576
+    max_import_bytes: Annotated[
+        Annotated[int, msgspec.Meta(ge=1024)], _says("Longest body of an import, in bytes")
+    ] = 268_435_456
+    log_level: Annotated[LogLevel, _says("Least level that is logged")] = "info"
+    write_api_workers: Annotated[Count, _says("Processes of the write API")] = 1
+    read_api_workers: Annotated[Count, _says("Processes of the read API")] = 1
+    projectors: Annotated[Count, _says("Processes of the projector")] = 1
+    workers: Annotated[Count, _says("Processes that run jobs")] = 1
+    worker_threads: Annotated[Count, _says("Jobs that one worker process runs at once")] = 4
+    write_api_address: Annotated[
+        str | None,
+        _says("Where the write API listens: unix:PATH or HOST:PORT; unset: a socket under HOME"),
+    ] = None
+    read_api_address: Annotated[
+        str | None,
+        _says("Where the read API listens: unix:PATH or HOST:PORT; unset: a socket under HOME"),
+    ] = None
+    idempotency_ttl_hours: Annotated[
+        Annotated[int, msgspec.Meta(ge=24)], _says("Hours that answers are kept for retries")
+    ] = 48
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The trusted proxies as networks."""
+        return tuple(ip_network(text, strict=False) for text in self.trusted_proxies)
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong; ``problems`` has a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(["These settings cannot be used:", *problems]))
+        self.problems = problems
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One setting as it is documented and as it stands; secrets are masked in ``value``."""
+
+    name: str
+    variable: str
+    type: str
+    default: Any
+    value: Any
+    help: str
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings; ``overrides`` win over the environment, and that over the file.
+
+    Raises ``SettingsError`` with every fault found.
+    """
+    environ = os.environ if environ is None else environ
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for name, value, where in _given(environ, problems):
+        values[name] = value
+        origin[name] = where
+    values.update(overrides)
+    checked: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        if field.name not in values:
+            continue
+        where = origin.get(field.name, PREFIX + field.name.upper())
+        try:
+            value = msgspec.convert(
+                _prepared(field.name, values[field.name]),
+                field.type,
+                strict=False,
+                dec_hook=_decode,
+            )
+        except msgspec.ValidationError as error:
+            problems.append(f"  {where}: {_sentence(field.type, error)}")
+            continue
+        wrong = _CHECKS[field.name](value) if field.name in _CHECKS and value is not None else None
+        if wrong is None:
+            checked[field.name] = value
+        else:
+            problems.append(f"  {where}: {wrong}")
+    if (values.get("operator_email") is None) != (values.get("operator_password") is None):
+        problems.append(f"  {PREFIX}OPERATOR_EMAIL, {PREFIX}OPERATOR_PASSWORD: set both or neither")
+    if values.get("read_dsn") is not None and values.get("write_dsn") is None:
+        problems.append(f"  {PREFIX}WRITE_DSN: must be set where {PREFIX}READ_DSN is")
+    if problems:
+        raise SettingsError(problems)
+    settings = Settings(**checked)
+    return msgspec.structs.replace(settings, home=settings.home.expanduser().absolute())
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a process that is to run under exactly these settings."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(PREFIX) or name[len(PREFIX) :].lower() not in _names()
+    }
+    for field in msgspec.structs.fields(Settings):
+        value = getattr(settings, field.name)
+        if value is None or (value == field.default and field.name != "home"):
+            continue
+        text = ",".join(value) if isinstance(value, tuple) else str(value)
+        kept[PREFIX + field.name.upper()] = text
+    # What the file said is in the variables now; read again, it would come back for unset ones.
+    kept[CONFIG_FILE] = os.devnull
+    return kept
+
+
+def describe(settings: Settings) -> list[Field]:
+    """Every setting with its documentation and present value; secrets masked."""
+    rows = []
+    for field in msgspec.structs.fields(Settings):
+        meta = _meta(field.type)
+        extra = meta.extra or {}
+        value = getattr(settings, field.name)
+        if value is not None and extra["secret"]:
+            value = MASK
+        elif value is not None and extra["dsn"]:
+            value = masked(value)
+        rows.append(
+            Field(
+                name=field.name,
+                variable=PREFIX + field.name.upper(),
+                type=_type_name(field.type),
+                default=_plain(field.default),
+                value=_plain(value),
+                help=meta.description or "",
+            )
+        )
+    return rows
+
+
+def masked(url: str) -> str:
+    """The address without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{MASK}@{host}"))
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """``MINDSTREAM_*`` variables that no setting reads, for ``doctor``: often a slip."""
+    environ = os.environ if environ is None else environ
+    known = {PREFIX + name.upper() for name in _names()} | {CONFIG_FILE}
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def _names() -> frozenset[str]:
+    return frozenset(Settings.__struct_fields__)
+
+
+def _given(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[str, Any, str]]:
+    """What the file and then the variables say: name, raw value, and where it stands."""
+    named = environ.get(CONFIG_FILE)
+    path = Path(named) if named else Path("mindstream.toml")
+    if named or path.is_file():
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            problems.append(f"  {path}: {error}")
+            document = {}
+        for name, value in document.items():
+            if name in _names():
+                yield name, value, f"{path}: {name}"
+            else:
+                problems.append(f"  {path}: {name}: no such setting")
+    for name in Settings.__struct_fields__:
+        variable = PREFIX + name.upper()
+        text = environ.get(variable, "")
+        if text.strip():
+            yield name, text if name == "operator_password" else text.strip(), variable
+
+
+def _prepared(name: str, value: Any) -> Any:
+    if name == "trusted_proxies" and isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, str) and name == "demo":
+        return {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(
+            value.lower(), value.lower()
+        )
+    return value
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise TypeError(f"expected a path, got {type(value).__name__}")
+
+
+def _sentence(annotation: Any, error: msgspec.ValidationError) -> str:
+    """One rule for a person; msgspec's own text where a bound was broken, never the value."""
+    text = str(error)
+    bound = re.search(r"([<>]=) (-?\d+)", text)
+    if bound is not None:
+        return f"expected a number {bound[1]} {bound[2]}"
+    return f"expected {_type_name(annotation)}"
+
+
+def _starts(*schemes: str) -> Callable[[str], str | None]:
+    def check(value: str) -> str | None:
+        return None if value.startswith(schemes) else f"expected {' or '.join(schemes)}…"
+
+    return check
+
+
+def _key(text: str) -> str | None:
+    try:
+        if len(base64.b64decode(text, validate=True)) == 32:
+            return None
+    except (binascii.Error, ValueError):
+        pass
+    return "expected the base64 of 32 bytes"
+
+
+def _networks(texts: tuple[str, ...]) -> str | None:
+    for text in texts:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            return f"{text!r} is neither an address nor a CIDR"
+    return None
+
+
+def _address(text: str) -> str | None:
+    if text.startswith("unix:") and len(text) > len("unix:"):
+        return None
+    host, _, port = text.rpartition(":")
+    if host and port.isdigit() and 0 < int(port) < 65536:
+        return None
+    return "expected unix:PATH or HOST:PORT"
+
+
+def _file(path: Path) -> str | None:
+    return None if path.is_file() else "no such file"
+
+
+_CHECKS: dict[str, Callable[[Any], str | None]] = {
+    "write_dsn": _starts("postgresql://", "postgres://"),
+    "read_dsn": _starts("postgresql://", "postgres://"),
+    "owner_dsn": _starts("postgresql://", "postgres://"),
+    "redis_url": _starts("redis://", "rediss://", "unix://"),
+    "search_url": _starts("http://", "https://"),
+    "master_key": _key,
+    "jwt_private_key_file": _file,
+    "trusted_proxies": _networks,
+    "write_api_address": _address,
+    "read_api_address": _address,
+}
+"""What the types alone cannot say: each answers with what is wrong, or None."""
+
+
+def _meta(annotation: Any) -> msgspec.Meta:
+    found: msgspec.Meta | None = None
+    for item in getattr(annotation, "__metadata__", ()):
+        if isinstance(item, msgspec.Meta) and item.description is not None:
+            found = item
+    if found is None:
+        raise TypeError(f"a setting without documentation: {annotation}")
+    return found
+
+
+def _type_name(annotation: Any) -> str:
+    inner = annotation.__origin__
+    text = {
+        Path: "a path",
+        Path | None: "a path",
+        str | None: "text",
+        bool: "true or false",
+        int: "a whole number",
+        tuple[str, ...]: "a list",
+        LogLevel: "debug, info, warning or error",
+    }
+    return text.get(inner, str(inner))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
