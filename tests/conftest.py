@@ -1,0 +1,62 @@
+"""Fixtures that every test folder shares: real servers, and a fresh database for each module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from bootstrap.settings import Settings, load
+from tests.support.servers import Database, Servers, running
+
+_REDIS_DATABASES = 16
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """``@pytest.mark.anyio`` runs on asyncio alone, as the product does."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """PostgreSQL and Valkey, started when the first test asks."""
+    with running() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def database(servers: Servers) -> Iterator[Database]:
+    """A migrated database for this module alone."""
+    made = servers.fresh_database()
+    yield made
+    servers.drop_database(made.name)
+
+
+_next_redis = iter(range(1 << 30))
+
+
+@pytest.fixture(scope="module")
+def redis_url(servers: Servers) -> str:
+    """An empty Valkey database for this module; channels are shared with the others."""
+    url = f"{servers.valkey.url[:-1]}{next(_next_redis) % _REDIS_DATABASES}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture(scope="module")
+def settings(
+    database: Database, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """Settings that point at this module's database and Valkey, with a home of their own."""
+    return load(
+        {},
+        home=tmp_path_factory.mktemp("home"),
+        write_dsn=database.write_dsn,
+        read_dsn=database.read_dsn,
+        owner_dsn=database.owner_dsn,
+        redis_url=redis_url,
+        demo=False,
+    )
