@@ -120,7 +120,7 @@ class KeyReused(CommitError):
 
 
 class Aggregate(Protocol):
-    """State that is folded from one stream. ``SNAPSHOT`` names its form; change it with the form."""
+    """State folded from one stream. ``SNAPSHOT`` names its form; change it with the form."""
 
     CATEGORY: ClassVar[str]
     SNAPSHOT: ClassVar[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 import redis
 
@@ -60,3 +61,12 @@ def settings(
         redis_url=redis_url,
         demo=False,
     )
+
+
+@pytest.fixture
+def empty_database(database: Database) -> Database:
+    """This module's database without a single event."""
+    with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
+        connection.execute("TRUNCATE events, snapshots, claims, idempotency")
+        connection.execute("DELETE FROM projection_checkpoints")
+    return database

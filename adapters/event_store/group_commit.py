@@ -162,7 +162,8 @@ class GroupCommit:
         while True:
             try:
                 [rows] = await self._pipeline.run((APPEND, _columns(group)))
-                break
+                await self._settle(group, rows)
+                return
             except PipelineLost:
                 # Whether it was committed is unknown. Doing it again is safe: if it was, every
                 # commit now conflicts with its own events, which _settle recognises.
@@ -181,7 +182,6 @@ class GroupCommit:
                         if not pending.future.done():
                             pending.future.set_exception(error)
                 return
-        await self._settle(group, rows)
 
     async def _settle(self, group: list[Pending], rows: list[tuple[Any, ...]]) -> None:
         refused = {row[0]: row for row in rows if row[0]}
@@ -252,13 +252,25 @@ def _columns(group: list[Pending]) -> list[Sequence[Any]]:
     for number, one in enumerate(group, 1):
         for stream, version, topic, event_id, data in one.events:
             events.append(
-                (number, stream, version, topic, event_id, data, one.tenant_id)
-                + (one.correlation_id, one.causation_id, one.actor, one.trace_id, one.recorded_at)
+                (
+                    number,
+                    stream,
+                    version,
+                    topic,
+                    event_id,
+                    data,
+                    one.tenant_id,
+                    one.correlation_id,
+                    one.causation_id,
+                    one.actor,
+                    one.trace_id,
+                    one.recorded_at,
+                )
             )
-        for stream, expected in one.appends:
-            appends.append((number, stream, expected))
-        for claim in one.claims:
-            claims.append((number, claim.kind, claim.key, claim.expected, claim.holder))
+        appends.extend((number, stream, expected) for stream, expected in one.appends)
+        claims.extend(
+            (number, claim.kind, claim.key, claim.expected, claim.holder) for claim in one.claims
+        )
         if one.key is not None:
             keys.append(
                 (number, one.principal, one.key, one.request_hash, one.response, one.recorded_at)

@@ -7,7 +7,7 @@ process recorders are refused: projections have an engine of their own.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from eventsourcing.application import Application
 from eventsourcing.persistence import (
@@ -89,4 +89,4 @@ class Factory(InfrastructureFactory[TrackingRecorder]):
 class StoreApplication(Application[str]):
     """The library's application over this store: repository, notification log, subscriptions."""
 
-    env = {"PERSISTENCE_MODULE": f"{__name__}:Factory"}
+    env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": f"{__name__}:Factory"}

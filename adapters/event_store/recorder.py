@@ -38,6 +38,7 @@ from psycopg_pool import ConnectionPool
 from uuid_utils.compat import uuid7
 
 CHANNEL = "mindstream_appended"
+_NOBODY = UUID(int=0)
 
 _APPEND = SQL(
     "SELECT commit_no, at_position FROM append_events("
@@ -96,7 +97,7 @@ class PostgresRecorder(ApplicationRecorder):
     """
 
     def __init__(
-        self, pool: Pool, *, tenant_id: UUID = UUID(int=0), actor: str = "system:recorder"
+        self, pool: Pool, *, tenant_id: UUID = _NOBODY, actor: str = "system:recorder"
     ) -> None:
         self._pool = pool
         self._tenant_id = tenant_id
@@ -219,12 +220,15 @@ class _Tail(ListenNotifySubscription[PostgresRecorder]):
         super().__exit__(*args, **kwargs)
         self._listener.join()
 
+    def _stopped(self) -> bool:
+        return self._has_been_stopped
+
     def _listen(self) -> None:
-        while not self._has_been_stopped:
+        while not self._stopped():
             try:
                 with self._recorder.pool.connection() as connection:
                     connection.execute(SQL(f"LISTEN {CHANNEL}"))
-                    while not self._has_been_stopped:
+                    while not self._stopped():
                         for _ in connection.notifies(timeout=0.5, stop_after=1):
                             pass
                         self._has_been_notified.set()
@@ -282,7 +286,7 @@ def _stream_query(
     limit: int | None,
 ) -> tuple[Composed, list[Any]]:
     query = SQL(
-        f"SELECT stream_id, stream_version, topic, data FROM {table} WHERE stream_id = %s"  # type: ignore[arg-type]  # both names are literals of this module
+        f"SELECT stream_id, stream_version, topic, data FROM {table} WHERE stream_id = %s"
     ).format()
     values: list[Any] = [str(originator_id)]
     if gt is not None:

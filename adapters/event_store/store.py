@@ -75,7 +75,9 @@ HISTORY = Statement(
     ("text", "int4"),
 )
 HOLDERS = Statement(
-    "holders", "SELECT key, holder FROM claims WHERE kind = $1 AND key = ANY ($2)", ("text", "text[]")
+    "holders",
+    "SELECT key, holder FROM claims WHERE kind = $1 AND key = ANY ($2)",
+    ("text", "text[]"),
 )
 ANSWER = Statement(
     "answer",
@@ -233,7 +235,8 @@ class PostgresEventStore:
         try:
             return Committed(await self._group.submit(pending))
         except StoredReplay as stored:
-            assert principal is not None and key is not None
+            assert principal is not None
+            assert key is not None
             raise self._replay(
                 principal, key, request_hash, stored.request_hash, stored.response, stored.position
             ) from None

@@ -20,8 +20,7 @@ from typing import Any
 
 import psycopg
 import structlog
-from psycopg import pq
-from psycopg.adapt import Transformer
+from psycopg import abc, adapt, pq
 from psycopg.rows import tuple_row
 
 from adapters.postgres.encode import encoders_of, oid_of
@@ -78,7 +77,7 @@ class Pipeline:
         self._patience = patience
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._pgconn: pq.abc.PGconn | None = None
-        self._transformer: Transformer | None = None
+        self._transformer: abc.Transformer | None = None
         self._prepared: set[bytes] = set()
         self._units: deque[_Unit] = deque()
         self._up = asyncio.Event()
@@ -212,7 +211,7 @@ class Pipeline:
                     rows.append(transformer.load_rows(0, result.ntuples, tuple))
                 elif result.command_status:  # empty for a preparation
                     rows.append([])
-        except Exception as error:  # a value that Python cannot hold: this caller's, nobody else's
+        except Exception as error:  # noqa: BLE001 - a value that Python cannot hold: this caller's, nobody else's
             unit.future.set_exception(error)
             return
         unit.future.set_result(rows)
@@ -243,7 +242,9 @@ class Pipeline:
                     await self._connect()
                     delay = 0.05
                 except (psycopg.Error, OSError) as error:
-                    log.warning("postgres_unreachable", role=self._role, reason=type(error).__name__)
+                    log.warning(
+                        "postgres_unreachable", role=self._role, reason=type(error).__name__
+                    )
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, 1.0)
                     continue
@@ -270,7 +271,7 @@ class Pipeline:
         pgconn.nonblocking = 1
         pgconn.enter_pipeline_mode()
         self._prepared = set()
-        self._transformer = Transformer(connection)
+        self._transformer = adapt.Transformer(connection)
         self._connection = connection
         self._pgconn = pgconn
         asyncio.get_running_loop().add_reader(pgconn.socket, self._on_readable)

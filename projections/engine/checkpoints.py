@@ -38,7 +38,10 @@ UPDATE projection_checkpoints SET status = %s, owner = %s, error = %s,
     heartbeat_at = clock_timestamp()
 WHERE name = %s AND partition = 0
 """
-LOCK = "SELECT generation, position FROM projection_checkpoints WHERE name = %s AND partition = 0 FOR UPDATE"
+LOCK = """
+SELECT generation, position FROM projection_checkpoints
+WHERE name = %s AND partition = 0 FOR UPDATE
+"""
 SWAP = """
 UPDATE projection_checkpoints
 SET generation = generation + 1, version = %s, position = %s, status = 'live', error = NULL,

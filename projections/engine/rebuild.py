@@ -145,9 +145,7 @@ def _build(
     return _swap(connection, source, view, writer, shadow, position, done, started)
 
 
-def _publish(
-    connection: checkpoints.Connection, view: RowView[Any], progress: Progress
-) -> None:
+def _publish(connection: checkpoints.Connection, view: RowView[Any], progress: Progress) -> None:
     connection.execute(
         checkpoints.REBUILDING,
         (

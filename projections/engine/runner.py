@@ -158,7 +158,12 @@ class Runner:
         return True
 
     def _advance(
-        self, connection: checkpoints.Connection, group: list[_State], behind: int, to: int, head: int
+        self,
+        connection: checkpoints.Connection,
+        group: list[_State],
+        behind: int,
+        to: int,
+        head: int,
     ) -> None:
         started = time.perf_counter()
         topics = sorted(frozenset[str]().union(*(state.topics for state in group)))
@@ -173,7 +178,7 @@ class Runner:
             self._commit(connection, group, page, behind, to, head, started)
         except psycopg.OperationalError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a fold raises
             for state in group:
                 state.writer = None  # its staging table went with the transaction
             if len(group) == 1:
@@ -184,7 +189,7 @@ class Runner:
                     self._commit(connection, [state], page, behind, to, head, started)
                 except psycopg.OperationalError:
                     raise
-                except Exception as one:
+                except Exception as one:  # noqa: BLE001 - likewise
                     self._failed(connection, state, one, head)
 
     def _commit(

@@ -1,4 +1,4 @@
-"""Set-based writing of a view's rows: load what a batch touches, fold in memory, write what changed.
+"""Set-based writing of a view: load what a batch touches, fold in memory, write what changed.
 
 New rows are copied straight into the table; changed ones go through a staging table and one
 upsert. Owns no transaction: the runner's holds rows and checkpoint together.
@@ -18,6 +18,8 @@ from domain.event import Recorded
 from projections.engine.view import RowView
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+_Touch = tuple[tuple[Any, ...], Recorded]
+_Keys = set[tuple[Any, ...]]
 
 
 class ViewWriter:
@@ -63,57 +65,64 @@ class ViewWriter:
 
         ``careful`` loads the rows of every key, also of those that cannot exist yet.
         """
-        view = self.view
-        fold, keys_of, creates = view.fold, view.keys_of, view.creates
-        touched: list[tuple[tuple[Any, ...], Recorded]] = []
-        fresh: set[tuple[Any, ...]] = set()
-        known: set[tuple[Any, ...]] = set()
+        touched, fresh, known = self._keys(events, careful)
+        before = self._rows(known) if known else {}
+        after: dict[tuple[Any, ...], Any] = dict(before)
+        fold = self.view.fold
+        for key, recorded in touched:
+            after[key] = fold(key, after.get(key), recorded)
+        present = [(key, row) for key, row in after.items() if row is not None]
+        inserted = [row for key, row in present if key in fresh]
+        changed = [row for key, row in present if key not in fresh and row is not before.get(key)]
+        gone = [key for key in before if after[key] is None]
+        self._write(inserted, changed, gone)
+        user_of = self.view.user_of
+        users = {user_of(row) for row in inserted}
+        users.update(user_of(row) for row in changed)
+        users.update(user_of(before[key]) for key in gone)
+        return users
+
+    def _keys(self, events: Iterable[Recorded], careful: bool) -> tuple[list[_Touch], _Keys, _Keys]:
+        """What touches which key; the keys that cannot exist yet, and those that may."""
+        keys_of, creates = self.view.keys_of, self.view.creates
+        touched: list[_Touch] = []
+        fresh: _Keys = set()
+        known: _Keys = set()
         for recorded in events:
             new = not careful and creates(recorded)
             for key in keys_of(recorded):
                 touched.append((key, recorded))
-                if key not in fresh:
-                    if new and key not in known:
-                        fresh.add(key)
-                    else:
-                        known.add(key)
-        before = self._rows(known) if known else {}
-        after: dict[tuple[Any, ...], Any] = dict(before)
-        for key, recorded in touched:
-            after[key] = fold(key, after.get(key), recorded)
-        inserted = []
-        changed = []
-        for key, row in after.items():
-            if row is None:
-                continue
-            if key in fresh:
-                inserted.append(row)
-            elif row is not before.get(key):
-                changed.append(row)
+                if key in fresh:
+                    continue
+                if new and key not in known:
+                    fresh.add(key)
+                else:
+                    known.add(key)
+        return touched, fresh, known
+
+    def _write(
+        self, inserted: Sequence[Any], changed: Sequence[Any], gone: Sequence[tuple[Any, ...]]
+    ) -> None:
         if inserted:
-            self._write(self._copy, inserted)
+            self._copy_rows(self._copy, inserted)
         if changed:
             if not self._staged:
                 self._connection.execute(self._make_staging)
                 self._staged = True
-            self._write(self._copy_staging, changed)
+            self._copy_rows(self._copy_staging, changed)
             self._connection.execute(self._upsert)
-        gone = [key for key in before if after[key] is None]
         if gone:
-            self._connection.execute(self._delete, [list(column) for column in zip(*gone)])
-        users = {view.user_of(row) for row in inserted}
-        users.update(view.user_of(row) for row in changed)
-        users.update(view.user_of(before[key]) for key in gone)
-        return users
+            columns = [list(column) for column in zip(*gone, strict=True)]
+            self._connection.execute(self._delete, columns)
 
     def _rows(self, keys: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], Any]:
         cursor = self._connection.cursor(binary=True)
-        cursor.execute(self._load, [list(column) for column in zip(*keys)])
+        cursor.execute(self._load, [list(column) for column in zip(*keys, strict=True)])
         kind = self.view.row
         position = self._key_of_row
         return {tuple(row[at] for at in position): kind(*row) for row in cursor}
 
-    def _write(self, copy_into: Composed, rows: Sequence[Any]) -> None:
+    def _copy_rows(self, copy_into: Composed, rows: Sequence[Any]) -> None:
         astuple = msgspec.structs.astuple
         with self._connection.cursor().copy(copy_into) as copy:
             copy.set_types(self._types)
@@ -140,7 +149,7 @@ def _column_types(connection: Connection, table: str, columns: Sequence[str]) ->
         " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
         (table,),
     ).fetchall()
-    types = {name: kind for name, kind in rows}
+    types = dict(rows)
     missing = [name for name in columns if name not in types]
     if missing:
         raise LookupError(f"table {table} lacks {', '.join(missing)}: is it migrated?")

@@ -1,0 +1,155 @@
+"""How far the projections are, as the read API hears it: pushed by NOTIFY, polled every second.
+
+The projector notifies in the transaction of its rows, so a position that was heard is visible. The
+same message names the users whose rows changed, which is what keeps small caches honest: a cached
+answer is good while its user's epoch stands still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+import structlog
+from psycopg.rows import tuple_row
+
+log = structlog.get_logger()
+
+CHANNEL = "mindstream_projected"
+POLL = 1.0
+_USERS = 50_000
+_POSITIONS = "SELECT name, position FROM projection_checkpoints WHERE partition = 0"
+
+
+class _Notice(msgspec.Struct):
+    position: int
+    projections: list[str]
+    users: list[UUID] | None
+
+
+_decode = msgspec.json.Decoder(_Notice).decode
+
+
+class ProjectionWatch:
+    """``projections.reading.Freshness`` over one listening connection."""
+
+    def __init__(self, dsn: str, *, role: str = "mindstream_read") -> None:
+        self._dsn = dsn
+        self._role = role
+        self._positions: dict[str, int] = {}
+        self._waiting: list[tuple[int, tuple[str, ...], asyncio.Future[None]]] = []
+        self._all = 0
+        self._users: dict[UUID, int] = {}
+        self._listening = False
+        self._task: asyncio.Task[None] | None = None
+        self._heard = asyncio.Event()
+
+    async def open(self) -> None:
+        """Begin to listen; returns when positions are known or after two seconds."""
+        self._task = asyncio.create_task(self._run())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await self._heard.wait()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def position(self, *projections: str) -> int:
+        """The position that all of these have passed, as last heard."""
+        positions = self._positions
+        return min([positions.get(name, 0) for name in projections])
+
+    async def passed(self, position: int, *projections: str, within: float) -> str | None:
+        """Wait until all have passed ``position``; the name of the first that has not, or None."""
+        if self.position(*projections) >= position:
+            return None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = (position, projections, future)
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(within):
+                await future
+            return None
+        except TimeoutError:
+            behind = (name for name in projections if self._positions.get(name, 0) < position)
+            return next(behind, None)
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(waiter)
+
+    def epoch(self, user_id: UUID) -> int:
+        """Changes whenever this user's rows may have; -1 while nobody would tell."""
+        if not self._listening:
+            return -1
+        return self._all + self._users.get(user_id, 0)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                connection = await psycopg.AsyncConnection.connect(
+                    self._dsn,
+                    autocommit=True,
+                    row_factory=tuple_row,
+                    connect_timeout=5,
+                    options=f"-c role={self._role}",
+                    application_name="mindstream-freshness",
+                )
+                async with connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    self._touch_all()
+                    await self._poll(connection)
+                    self._listening = True
+                    self._heard.set()
+                    while True:
+                        async for notice in connection.notifies(timeout=POLL):
+                            self._hear(notice.payload)
+                        async with asyncio.timeout(5):
+                            await self._poll(connection)
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                self._listening = False
+                log.warning("freshness_lost", reason=type(error).__name__)
+                await asyncio.sleep(0.2)
+            finally:
+                self._listening = False
+
+    async def _poll(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+        cursor = await connection.execute(_POSITIONS)
+        positions = dict(await cursor.fetchall())
+        if any(self._positions.get(name) != at for name, at in positions.items()):
+            # Ahead of its notice, or the notice was lost: whose rows changed is not known.
+            self._touch_all()
+            self._positions.update(positions)
+            self._wake()
+
+    def _hear(self, payload: str) -> None:
+        notice = _decode(payload)
+        if notice.users is None:
+            self._touch_all()
+        else:
+            users = self._users
+            if len(users) > _USERS:
+                self._touch_all()
+            for user in notice.users:
+                users[user] = users.get(user, 0) + 1
+        for name in notice.projections:
+            self._positions[name] = notice.position
+        self._wake()
+
+    def _touch_all(self) -> None:
+        self._all += 1 + max(self._users.values(), default=0)
+        self._users.clear()
+
+    def _wake(self) -> None:
+        if not self._waiting:
+            return
+        for position, projections, future in self._waiting:
+            if not future.done() and self.position(*projections) >= position:
+                future.set_result(None)

@@ -1,0 +1,41 @@
+"""The read side's queries on pipelined connections, each under its user's row-level security."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
+from projections.reading import Query, ReadUnavailable
+
+SET_USER = Statement("set_user", "SELECT set_config('mindstream.user_id', $1, true)", ("text",))
+
+
+class PipelineReader:
+    """``projections.reading.Reader`` on one or more shared connections, used in turn."""
+
+    def __init__(self, pipelines: Sequence[Pipeline]) -> None:
+        self._next = itertools.cycle(pipelines).__next__
+        self._statements: dict[str, Statement] = {}
+
+    async def rows(self, query: Query, *parameters: Any, user_id: UUID) -> list[tuple[Any, ...]]:
+        """All rows. The user's id and the query share one implicit transaction.
+
+        Raises:
+            ReadUnavailable: the database does not answer.
+        """
+        statement = self._statements.get(query.name)
+        if statement is None:
+            statement = Statement(query.name, query.sql, query.parameters)
+            self._statements[query.name] = statement
+        try:
+            _, rows = await self._next().run((SET_USER, (str(user_id),)), (statement, parameters))
+        except PipelineLost as error:
+            raise ReadUnavailable(str(error)) from error
+        except psycopg.errors.QueryCanceled as error:
+            raise ReadUnavailable("the query took too long") from error
+        return rows
