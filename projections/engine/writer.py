@@ -149,7 +149,7 @@ def _column_types(connection: Connection, table: str, columns: Sequence[str]) ->
         " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
         (table,),
     ).fetchall()
-    types = dict(rows)
+    types: dict[str, str] = dict(rows)
     missing = [name for name in columns if name not in types]
     if missing:
         raise LookupError(f"table {table} lacks {', '.join(missing)}: is it migrated?")
