@@ -1,0 +1,114 @@
+"""One structured line for each request, written in batches.
+
+Owns what such a line holds: the route's template and not the path, never a query string, a body
+or an address. Lines are gathered and written ten times a second, those of failures at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+Policy = Literal["all", "notable", "errors"]
+"""``notable`` is answers from 400 on, slow ones, and those to clients that name their version."""
+
+_FLUSH_AFTER = 0.1
+_SLOW = 1.0
+
+
+class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One answered request; ``ms`` is its duration."""
+
+    at: datetime
+    level: str
+    event: str
+    service: str
+    request_id: str
+    method: str
+    route: str
+    status: int
+    ms: float
+    user_id: str | None = None
+    client_version: str | None = None
+
+
+def to_stderr(lines: bytes) -> None:
+    """Write to standard error, whole."""
+    view = memoryview(lines)
+    while view:
+        view = view[os.write(2, view) :]
+
+
+class AccessLog:
+    """Decides which requests are logged, and writes their lines."""
+
+    def __init__(self, policy: Policy = "all", write: Callable[[bytes], None] = to_stderr) -> None:
+        """Take what to log, and what writes complete lines of JSON."""
+        self.everything = policy == "all"
+        self.only_errors = policy == "errors"
+        self._write = write
+        self._lines: list[bytes] = []
+        self._encode = msgspec.json.Encoder().encode
+        self._scheduled = False
+
+    def wants(self, status: int, seconds: float, client_version: bytes | None) -> bool:
+        """Whether this request is to be logged."""
+        if self.everything or status >= 500:
+            return True
+        if self.only_errors:
+            return False
+        return status >= 400 or seconds >= _SLOW or client_version is not None
+
+    def add(
+        self,
+        service: str,
+        request_id: str,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        user_id: str | None,
+        client_version: str | None,
+    ) -> None:
+        """Log a request."""
+        failed = status >= 500
+        self._lines.append(
+            self._encode(
+                Line(
+                    datetime.now(UTC),
+                    "error" if failed else "info",
+                    "request",
+                    service,
+                    request_id,
+                    method,
+                    route,
+                    status,
+                    round(seconds * 1000, 3),
+                    user_id,
+                    client_version,
+                )
+            )
+        )
+        if failed:
+            self.flush()
+        elif not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_later(_FLUSH_AFTER, self._later)
+
+    def flush(self) -> None:
+        """Write what was gathered; a log that cannot be written does not stop the service."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            try:
+                self._write(b"\n".join(lines) + b"\n")
+            except OSError:
+                pass
+
+    def _later(self) -> None:
+        self._scheduled = False
+        self.flush()
