@@ -119,10 +119,10 @@ class Runner:
                     self._source.wait(POLL if self._held else BEAT)
             except psycopg.OperationalError as error:
                 log.warning("projector_disconnected", reason=type(error).__name__)
-                self._disconnect()
+                self.close()
                 stop.wait(delay)
                 delay = min(delay * 2, 2.0)
-        self._disconnect()
+        self.close()
 
     def catch_up(self) -> None:
         """Work until every view has reached the head that there was at the beginning."""
@@ -320,26 +320,20 @@ class Runner:
                 continue
             checkpoint = checkpoints.read_all(connection)[view.name]
             if checkpoint.version != view.version:
-                log.error(
-                    "projection_version_changed",
-                    projection=view.name,
-                    built=checkpoint.version,
-                    code=view.version,
-                    remedy=f"mindstream projections rebuild {view.name}",
-                )
-                connection.execute(
-                    checkpoints.BEAT,
-                    (
-                        "stopped",
-                        self._owner,
-                        f"version {view.version} waits for a rebuild",
-                        view.name,
-                    ),
-                )
-                connection.execute(checkpoints.RELEASE, (view.name,))
+                self._announce(connection, view, checkpoint)
                 continue
             self._held[view.name] = _State(view, checkpoint)
             log.info("projection_leased", projection=view.name, position=checkpoint.position)
+
+    def _announce(
+        self, connection: checkpoints.Connection, view: RowView[Any], built: Checkpoint
+    ) -> None:
+        """Rows of another version stay as they are, and say so, until somebody rebuilds them."""
+        remedy = f"version {view.version} waits for: mindstream projections rebuild {view.name}"
+        if built.error != remedy:
+            log.error("projection_version_changed", projection=view.name, built=built.version)
+        connection.execute(checkpoints.BEAT, ("stopped", self._owner, remedy, view.name))
+        connection.execute(checkpoints.RELEASE, (view.name,))
 
     def _forget(self, connection: checkpoints.Connection, state: _State) -> None:
         connection.execute(checkpoints.RELEASE, (state.view.name,))
@@ -362,7 +356,8 @@ class Runner:
             )
         return self._connection
 
-    def _disconnect(self) -> None:
+    def close(self) -> None:
+        """Give up connections and leases; ``step`` takes them again."""
         self._held = {}
         self._source.close()
         if self._connection is not None:

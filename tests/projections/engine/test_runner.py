@@ -1,0 +1,302 @@
+"""The engine on real servers: batches, restarts, faults, takeovers and rebuilds of a small view."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+import pytest
+from eventsourcing.persistence import StoredEvent
+from uuid_utils.compat import uuid7
+
+from adapters.event_store.mapper import encode
+from adapters.event_store.recorder import PostgresRecorder, open_pool
+from adapters.event_store.source import PostgresSource
+from domain.event import Event, Recorded
+from projections.engine import rebuild as rebuilding
+from projections.engine.runner import Runner
+from tests.support.diary_view import DDL, Note, Notes, NoteRevised, NoteTornUp, NoteWritten
+from tests.support.servers import Database
+from tests.support.waiting import eventually
+
+USER = UUID(int=7)
+
+
+class Diary:
+    """Random notes appended to the store, and the same notes folded in plain Python."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.pool = open_pool(database.write_dsn, role="mindstream_write", size=2)
+        self.recorder = PostgresRecorder(self.pool)
+        self.versions: dict[UUID, int] = {}
+        self.model: dict[UUID, Note] = {}
+        self.random = random.Random(7)
+        self.opened: list[Runner | PostgresSource] = []
+
+    def append(self, *events: Event) -> None:
+        for event in events:
+            self._fold(event)
+        self._store(events)
+
+    def some(self, count: int) -> None:
+        events: list[Event] = []
+        for _ in range(count):
+            alive = list(self.model)
+            dice = self.random.random()
+            if not alive or dice < 0.5:
+                event: Event = NoteWritten(note_id=uuid7(), user_id=USER, body=str(dice))
+            elif dice < 0.9:
+                event = NoteRevised(note_id=self.random.choice(alive), body=str(dice))
+            else:
+                event = NoteTornUp(note_id=self.random.choice(alive))
+            self._fold(event)
+            events.append(event)
+        self._store(events)
+
+    def _store(self, events: Sequence[Event]) -> None:
+        stored = []
+        for event in events:
+            note: UUID = event.note_id  # type: ignore[attr-defined]
+            version = self.versions[note] = self.versions.get(note, 0) + 1
+            stored.append(StoredEvent(f"engine.note-{note}", version, event.TOPIC, encode(event)))
+        self.recorder.insert_events(stored)
+
+    def _fold(self, event: Event) -> None:
+        match event:
+            case NoteWritten(note_id=note, user_id=user, body=body):
+                self.model[note] = Note(note, user, body, 0)
+            case NoteRevised(note_id=note, body=body) if body != "poison":
+                row = self.model[note]
+                self.model[note] = msgspec.structs.replace(
+                    row, body=body, revisions=row.revisions + 1
+                )
+            case NoteTornUp(note_id=note):
+                del self.model[note]
+
+    def rows(self) -> dict[UUID, Note]:
+        with psycopg.connect(self.database.owner_dsn) as connection:
+            found = connection.execute("SELECT note_id, user_id, body, revisions FROM engine_notes")
+            return {row[0]: Note(*row) for row in found}
+
+    def checkpoint(self) -> dict[str, Any]:
+        with psycopg.connect(self.database.owner_dsn) as connection:
+            cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
+            row = cursor.execute("SELECT * FROM projection_checkpoints").fetchone()
+            assert row is not None
+            return row
+
+    def runner(self, view: Notes | None = None, **options: Any) -> Runner:
+        made = Runner(self.database.write_dsn, self.source(), [view or Notes()], **options)
+        self.opened.append(made)
+        return made
+
+    def source(self) -> PostgresSource:
+        made = PostgresSource(self.database.write_dsn)
+        self.opened.append(made)
+        return made
+
+
+@pytest.fixture
+def diary(empty_database: Database) -> Iterator[Diary]:
+    with psycopg.connect(empty_database.owner_dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS engine_notes")
+        connection.execute(DDL)
+    made = Diary(empty_database)
+    yield made
+    for one in made.opened:
+        one.close()
+    made.pool.close()
+
+
+@pytest.fixture
+def background(diary: Diary) -> Iterator[Callable[[Runner], threading.Event]]:
+    running: list[tuple[threading.Thread, threading.Event]] = []
+
+    def start(runner: Runner) -> threading.Event:
+        stop = threading.Event()
+        thread = threading.Thread(target=runner.run, args=(stop,))
+        thread.start()
+        running.append((thread, stop))
+        return stop
+
+    yield start
+    for thread, stop in running:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("page", [1, 3, 5_000])
+def test_the_view_equals_a_plain_fold_whatever_the_page(diary: Diary, page: int) -> None:
+    diary.some(60)
+    runner = diary.runner(page=page)
+    runner.catch_up()
+    assert diary.rows() == diary.model
+    diary.some(60)
+    runner.catch_up()
+    assert diary.rows() == diary.model
+    checkpoint = diary.checkpoint()
+    assert checkpoint["position"] == 120
+    assert checkpoint["status"] == "live"
+
+
+def test_a_new_runner_goes_on_where_the_last_one_stopped(diary: Diary) -> None:
+    folded: list[int] = []
+
+    class Watching(Notes):
+        def fold(self, key: Any, row: Note | None, recorded: Recorded) -> Note | None:
+            folded.append(recorded.position)
+            return super().fold(key, row, recorded)
+
+    for _ in range(3):
+        diary.some(10)
+        runner = diary.runner(Watching())
+        runner.catch_up()
+        runner.close()
+    assert diary.rows() == diary.model
+    assert sorted(folded) == list(range(1, 31))  # each event once
+
+
+def test_an_append_wakes_the_projector(diary: Diary, background: Any) -> None:
+    background(diary.runner())
+    diary.some(20)
+    eventually(lambda: diary.rows() == diary.model)
+    diary.some(20)
+    eventually(lambda: diary.rows() == diary.model)
+
+
+def test_events_that_nobody_takes_are_passed(diary: Diary) -> None:
+    diary.some(5)
+    diary.recorder.insert_events([StoredEvent("other-1", 1, "other.Happened.v1", b"{}")] * 1)
+    diary.runner().catch_up()
+    assert diary.checkpoint()["position"] == 6
+
+
+def test_a_poisoned_event_writes_nothing_and_is_told(diary: Diary) -> None:
+    diary.some(3)
+    note = next(iter(diary.model), None) or uuid7()
+    if note not in diary.model:
+        diary.append(NoteWritten(note_id=note, user_id=USER, body="a"))
+    runner = diary.runner()
+    runner.catch_up()
+    before = diary.rows()
+    diary.append(NoteRevised(note_id=note, body="poison"))
+    runner.step()
+    assert diary.rows() == before
+    checkpoint = diary.checkpoint()
+    assert checkpoint["status"] == "stalled"
+    assert "ValueError" in checkpoint["error"]
+    assert "poison" not in checkpoint["error"]  # an error must not quote what people wrote
+
+
+def test_a_fault_of_one_view_holds_up_no_other(diary: Diary) -> None:
+    with psycopg.connect(diary.database.owner_dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS engine_faulty")
+        connection.execute(DDL.replace("engine_notes", "engine_faulty"))
+
+    class Faulty(Notes):
+        name = "engine.faulty"
+        table = "engine_faulty"
+
+        def fold(self, key: Any, row: Note | None, recorded: Recorded) -> Note | None:
+            raise ValueError("always")
+
+    diary.some(30)
+    runner = Runner(diary.database.write_dsn, diary.source(), [Faulty(), Notes()])
+    diary.opened.append(runner)
+    while diary.rows() != diary.model:
+        assert runner.step()
+    with psycopg.connect(diary.database.owner_dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM engine_faulty").fetchone() == (0,)
+
+
+def test_another_process_takes_over_when_the_owner_dies(diary: Diary, background: Any) -> None:
+    diary.some(10)
+    first = diary.runner()
+    first.catch_up()
+    background(diary.runner())
+    diary.some(10)
+    first.catch_up()
+    assert diary.rows() == diary.model  # the first still owns it
+    assert first._connection is not None
+    pid = first._connection.info.backend_pid
+    with psycopg.connect(diary.database.owner_dsn, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
+    diary.some(10)
+    eventually(lambda: diary.rows() == diary.model)
+
+
+def test_rows_and_checkpoint_survive_the_loss_of_the_connection(
+    diary: Diary, background: Any
+) -> None:
+    background(diary.runner(page=7))
+    for _ in range(20):
+        diary.some(15)
+        with psycopg.connect(diary.database.owner_dsn, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'mindstream-projector%'"
+            )
+    eventually(lambda: diary.rows() == diary.model)
+
+
+def test_a_rebuild_gives_the_same_rows_and_serves_the_old_ones_meanwhile(diary: Diary) -> None:
+    diary.some(200)
+    runner = diary.runner()
+    runner.catch_up()
+    seen: list[int] = []
+
+    def watch(progress: rebuilding.Progress) -> None:
+        seen.append(len(diary.rows()))
+        diary.some(5)  # writes go on
+
+    source = diary.source()
+    report = rebuilding.rebuild(diary.database.write_dsn, source, Notes(), tell=watch)
+    assert all(seen)
+    assert report.swapped
+    assert report.generation == 2
+    assert diary.rows() == diary.model  # the swap includes what came meanwhile
+    diary.some(20)
+    runner.catch_up()  # fenced once, then on the new generation
+    assert diary.rows() == diary.model
+    checkpoint = diary.checkpoint()
+    assert checkpoint["generation"] == 2
+    assert checkpoint["rebuild"] is None
+
+
+def test_a_rebuild_repairs_rows_that_were_lost(diary: Diary) -> None:
+    diary.some(50)
+    diary.runner().catch_up()
+    with psycopg.connect(diary.database.owner_dsn, autocommit=True) as connection:
+        connection.execute("DELETE FROM engine_notes")
+    source = diary.source()
+    rebuilding.rebuild(diary.database.write_dsn, source, Notes())
+    assert diary.rows() == diary.model
+
+
+def test_a_changed_version_waits_for_a_rebuild(diary: Diary) -> None:
+    diary.some(20)
+    older = diary.runner()
+    older.catch_up()
+    older.close()
+
+    class Newer(Notes):
+        version = 2
+
+    diary.some(20)
+    runner = diary.runner(Newer())
+    assert not runner.step()
+    assert diary.checkpoint()["status"] == "stopped"
+    source = diary.source()
+    rebuilding.rebuild(diary.database.write_dsn, source, Newer())
+    assert diary.rows() == diary.model
+    diary.some(5)
+    another = diary.runner(Newer())
+    another.catch_up()
+    assert diary.rows() == diary.model
