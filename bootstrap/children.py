@@ -64,14 +64,14 @@ def adopt_orphans() -> None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def bury_orphans(known: set[int]) -> None:
-    """Collect the exit codes of adopted processes that have ended; ``known`` are left alone."""
+def bury_orphans(name: str, known: set[int]) -> None:
+    """Collect the exit codes of adopted processes of this name; ``known`` are left alone."""
     for child in psutil.Process().children():
-        if child.pid not in known:
-            try:
+        try:
+            if child.pid not in known and child.name() == name:
                 os.waitpid(child.pid, os.WNOHANG)
-            except ChildProcessError:
-                continue
+        except (ChildProcessError, psutil.NoSuchProcess):
+            continue
 
 
 def end_descendants() -> None:

@@ -50,7 +50,10 @@ def test_a_failing_migration_says_why_and_leaves_nothing(servers: Servers, tmp_p
 def test_the_roles_of_the_apis_cannot_bypass_row_security(database: Database, role: str) -> None:
     with psycopg.connect(getattr(database, f"{role}_dsn")) as connection:
         found = connection.execute(
-            "SELECT rolsuper, rolbypassrls, rolcreaterole FROM pg_roles WHERE rolname = CURRENT_USER"
+            """
+            SELECT rolsuper, rolbypassrls, rolcreaterole FROM pg_roles
+            WHERE rolname = CURRENT_USER
+            """
         ).fetchone()
         assert found == (False, False, False)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -69,6 +72,8 @@ def test_the_writer_may_become_the_projector_and_has_none_of_its_rights_before(
         ).fetchone()
         assert rights == (False, True)
         connection.execute("SET ROLE mindstream_project")
-    with psycopg.connect(database.read_dsn) as connection:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("SET ROLE mindstream_project")
+    with (
+        psycopg.connect(database.read_dsn) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("SET ROLE mindstream_project")

@@ -1,0 +1,111 @@
+"""The command line: ``mindstream``.
+
+Owns what every command shares: how settings are had, how results are printed, what exit codes
+mean. Each module here adds its commands by a ``register(app)``, and imports what they need when
+they run, so that ``--help`` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bootstrap import settings as _settings
+from bootstrap.services import NotRunning, connected
+
+OK, FAILED, USAGE, UNAVAILABLE, REFUSED = 0, 1, 2, 3, 4
+EXIT_CODES = """\
+Exit codes: 0 done; 1 it failed, or a check found something wrong; 2 wrong usage or settings;
+3 what it needs does not run, or the place is taken; 4 refused by a rule, nothing was changed;
+130 interrupted.
+"""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+"""For progress and complaints, so that standard output holds only the result."""
+
+
+class CliError(Exception):
+    """A command cannot do its work: one sentence, and the exit code."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def settings(*, servers: bool = False, **overrides: Any) -> _settings.Settings:
+    """The settings; with ``servers``, every address filled in from the running ``up``.
+
+    Ends the program with one clear message if they are wrong or nothing runs.
+    """
+    try:
+        found = _settings.load(**overrides)
+        return connected(found) if servers else found
+    except _settings.SettingsError as error:
+        fail(str(error), USAGE)
+    except NotRunning as error:
+        fail(str(error), UNAVAILABLE)
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """Complain on standard error and end the program."""
+    err.print(message, markup=False)
+    raise typer.Exit(code)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON, as it is under ``data`` over HTTP."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows under headings; on a pipe as wide as they are."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    # On a pipe there is no width to fit into, and a folded line is hard to grep.
+    console = out if out.is_terminal else Console(width=400, highlight=False)
+    console.print(table)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is lost; ``yes`` answers. Ends the program on a no."""
+    if not yes and not (sys.stdin.isatty() and typer.confirm(question, err=True)):
+        fail("Nothing was done; --yes answers the question.", REFUSED)
+
+
+def build() -> typer.Typer:
+    """The whole program: every module of this package that has a ``register``."""
+    app = typer.Typer(
+        help=f"Mindstream: an event-sourced backend for thoughts and media.\n\n{EXIT_CODES}",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for found in pkgutil.iter_modules(__path__, f"{__name__}."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name).register(app)
+    return app
+
+
+def main() -> None:
+    """Run the program; the console script ``mindstream``."""
+    try:
+        build()(standalone_mode=True)
+    except CliError as error:
+        err.print(str(error), markup=False)
+        sys.exit(error.code)

@@ -1,0 +1,342 @@
+"""One address for clients: reads go to the read API, everything else to the write API.
+
+Owns forwarding: bodies stream both ways, WebSockets pass through, a restarting API is waited for.
+It decides nothing about requests: who may do what, limits and formats belong to the APIs. Its own
+answers are ``/metrics`` and the problem that an API does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_address
+from typing import Any, cast
+
+import aiohttp
+import structlog
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+from yarl import URL
+
+from adapters.http.context import new_request_id
+from adapters.http.problems import MEDIA_TYPE, Problem, render, retry_after
+from bootstrap import metrics
+from bootstrap.places import Places
+from bootstrap.settings import Settings
+from bootstrap.upstreams import Upstream, addresses
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+WHOLE_BYTES = 65_536
+"""Bodies up to this length are passed on in one piece, longer ones as they come."""
+ANSWER_SECONDS = 75.0
+"""How long an API may think before its first byte; no wait in the contract is as long."""
+
+_HOP = frozenset(
+    """
+    connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer
+    transfer-encoding upgrade expect content-length
+    forwarded x-forwarded-for x-forwarded-host x-forwarded-proto
+    """.split()
+)
+_SOCKET = "sec-websocket-"
+_log = structlog.get_logger("gateway")
+
+
+class Gateway:
+    """Forwards what it is asked for; ``handle`` is a handler for ``aiohttp.web.Server``."""
+
+    def __init__(self, settings: Settings, places: Places) -> None:
+        self._places = places
+        self._proxies = settings.proxies
+        self._read = Upstream("read-api", addresses("read-api", settings, places))
+        self._write = Upstream("write-api", addresses("write-api", settings, places))
+
+    async def open(self) -> None:
+        """Make the connection pools."""
+        await self._read.open()
+        await self._write.open()
+
+    async def close(self) -> None:
+        """Close the connection pools."""
+        await self._read.close()
+        await self._write.close()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever happens."""
+        request_id = new_request_id(
+            request.headers.get("X-Request-Id", "").encode("utf-8", "replace") or None
+        )
+        try:
+            if not request.raw_path.startswith("/"):
+                raise Problem("MALFORMED_REQUEST", "The target must be a path.")
+            if request.path == "/metrics" and request.method in READS:
+                return await self._metrics()
+            upstream = self._read if request.method in READS else self._write
+            if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
+                return await self._tunnel(request, upstream)
+            return await self._forward(request, upstream)
+        except Problem as problem:
+            return _answer(problem, request, request_id)
+        except UnicodeError:
+            unreadable = Problem("MALFORMED_REQUEST", "A header is not text.")
+            return _answer(unreadable, request, request_id)
+
+    async def _metrics(self) -> web.Response:
+        body = await metrics.collect(self._places, "gateway")
+        headers = {"Content-Type": metrics.CONTENT_TYPE, **_OWN_HEADERS}
+        return web.Response(body=body, headers=headers)
+
+    async def _forward(self, request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:
+        length = request.content_length
+        streamed = request.can_read_body and (length is None or length > WHOLE_BYTES)
+        headers = self._headers(request)
+        whole: bytes | None = None
+        if streamed:
+            if length is not None:
+                headers[hdrs.CONTENT_LENGTH] = str(length)
+        elif request.can_read_body:
+            _continue(request)
+            whole = await request.read()
+        answer = await self._ask(
+            request, upstream, headers, lambda: _upload(request) if streamed else whole, streamed
+        )
+        async with answer:
+            return await _pass_on(request, answer)
+
+    async def _ask(
+        self,
+        request: web.BaseRequest,
+        upstream: Upstream,
+        headers: CIMultiDict[str],
+        body: Callable[[], Any],
+        streamed: bool,
+    ) -> aiohttp.ClientResponse:
+        """The API's answer as far as its headers; raises ``Problem`` if there is none."""
+        # A write whose connection broke may have been done; only its key makes it safe to repeat.
+        repeatable = request.method in READS or (
+            not streamed and "Idempotency-Key" in request.headers
+        )
+        async for session, origin in upstream.choices():
+            try:
+                async with asyncio.timeout(None if streamed else ANSWER_SECONDS):
+                    return await session.request(
+                        request.method,
+                        URL(origin + request.raw_path, encoded=True),
+                        headers=headers,
+                        data=body(),
+                        # The API decides on the headers alone whether it wants a long body.
+                        expect100=streamed,
+                        allow_redirects=False,
+                    )
+            except aiohttp.ClientConnectorError:
+                continue
+            except (aiohttp.ClientConnectionError, TimeoutError) as error:
+                _log.warning("no answer", upstream=upstream.name, error=type(error).__name__)
+                if isinstance(error, TimeoutError) or not repeatable:
+                    detail = (
+                        "The request may have been carried out or not. Repeat it with the same "
+                        "Idempotency-Key, if it has one; else look first."
+                    )
+                    raise Problem("UNAVAILABLE", detail, headers=retry_after(2)) from None
+        _log.warning("not reachable", upstream=upstream.name)
+        raise Problem(
+            "UNAVAILABLE", "The API is not running at the moment.", headers=retry_after(2)
+        )
+
+    async def _tunnel(self, request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:
+        """Carry a WebSocket; a refusal before the upgrade is passed on as one."""
+        wanted = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
+        protocols = tuple(part.strip() for part in wanted.split(",") if part.strip())
+        headers = self._headers(request)
+        for name in [name for name in headers if name.lower().startswith(_SOCKET)]:
+            headers.popall(name, None)
+        async for session, origin in upstream.choices():
+            try:
+                there = await session.ws_connect(
+                    URL(origin + request.raw_path, encoded=True),
+                    headers=headers,
+                    protocols=protocols,
+                    autoclose=False,
+                    autoping=False,
+                    max_msg_size=0,
+                )
+            except aiohttp.WSServerHandshakeError as error:
+                raise _refusal(error) from None
+            except aiohttp.ClientConnectionError:
+                continue
+            # Offered alone, the API's choice is what the client gets.
+            chosen = (there.protocol,) if there.protocol else ()
+            here = web.WebSocketResponse(
+                protocols=chosen, autoclose=False, autoping=False, max_msg_size=0
+            )
+            try:
+                await here.prepare(request)
+                await _carry(here, there)
+            finally:
+                await there.close()
+            return here
+        raise Problem(
+            "UNAVAILABLE", "The API is not running at the moment.", headers=retry_after(2)
+        )
+
+    def _headers(self, request: web.BaseRequest) -> CIMultiDict[str]:
+        """The client's headers less what concerns only this connection, plus who it is."""
+        dropped = {
+            name.strip().lower()
+            for line in request.headers.getall(hdrs.CONNECTION, ())
+            for name in line.split(",")
+        }
+        headers: CIMultiDict[str] = CIMultiDict()
+        for name, value in request.headers.items():
+            low = name.lower()
+            if low not in _HOP and low not in dropped:
+                headers.add(name, value)
+        peer = _peer(request)
+        trusted = self._trusts(peer)
+        before = request.headers.getall("X-Forwarded-For", []) if trusted else []
+        headers["X-Forwarded-For"] = ", ".join([*before, peer])
+        headers["X-Forwarded-Host"] = (
+            request.headers.get("X-Forwarded-Host") if trusted else None
+        ) or request.host
+        headers["X-Forwarded-Proto"] = (
+            request.headers.get("X-Forwarded-Proto") if trusted else None
+        ) or request.scheme
+        return headers
+
+    def _trusts(self, peer: str) -> bool:
+        try:
+            address = ip_address(peer)
+        except ValueError:
+            return False
+        return any(address in network for network in self._proxies)
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the gateway on its loopback port until ``stop`` is set."""
+    gateway = Gateway(settings, Places(settings.home))
+    await gateway.open()
+    runner = web.ServerRunner(web.Server(gateway.handle, access_log=None))
+    await runner.setup()
+    try:
+        await web.TCPSite(
+            runner, "127.0.0.1", settings.port, backlog=1024, shutdown_timeout=5
+        ).start()
+        _log.info("listening", port=settings.port)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+        await gateway.close()
+
+
+_OWN_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "mindstream",
+}
+
+
+def _answer(problem: Problem, request: web.BaseRequest, request_id: str) -> web.Response:
+    headers = {
+        "Content-Type": MEDIA_TYPE.decode(),
+        "X-Request-Id": request_id,
+        **_OWN_HEADERS,
+        **problem.headers,
+    }
+    body = render(problem, request_id, instance=request.path)
+    return web.Response(status=problem.status, body=body, headers=headers)
+
+
+def _refusal(error: aiohttp.WSServerHandshakeError) -> Problem:
+    """The API's refusal of an upgrade; its body is lost in the client library, its code is not."""
+    codes = {401: "UNAUTHENTICATED", 403: "FORBIDDEN", 404: "NOT_FOUND", 429: "RATE_LIMITED"}
+    kept = {
+        name.lower(): value
+        for name, value in (error.headers or {}).items()
+        if name.lower() in ("www-authenticate", "retry-after")
+    }
+    return Problem(codes.get(error.status, "UNAVAILABLE"), headers=kept)
+
+
+def _peer(request: web.BaseRequest) -> str:
+    found = request.transport.get_extra_info("peername") if request.transport else None
+    return str(found[0]) if isinstance(found, tuple) and found else "unknown"
+
+
+def _continue(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send its body."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _upload(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    _continue(request)
+    async for chunk in request.content.iter_any():
+        yield chunk
+
+
+async def _pass_on(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    headers: CIMultiDict[str] = CIMultiDict()
+    dropped = {name.strip().lower() for name in answer.headers.get(hdrs.CONNECTION, "").split(",")}
+    for name, value in answer.headers.items():
+        low = name.lower()
+        if low == "content-length" or (low not in _HOP and low not in dropped):
+            headers.add(name, value)
+    headers.setdefault("Server", "mindstream")
+    length = answer.content_length
+    bodiless = request.method == "HEAD" or answer.status in (204, 304)
+    if bodiless or (length is not None and length <= WHOLE_BYTES):
+        whole = b"" if bodiless else await answer.read()
+        response: web.StreamResponse = web.Response(
+            status=answer.status, reason=answer.reason, headers=headers, body=whole or None
+        )
+        if not request.content.is_eof():
+            response.force_close()
+        return response
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+    if not request.content.is_eof():
+        response.force_close()
+    await response.prepare(request)
+    async for chunk in answer.content.iter_any():
+        await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+async def _carry(here: web.WebSocketResponse, there: aiohttp.ClientWebSocketResponse) -> None:
+    """Messages both ways until one side closes; its code reaches the other."""
+    tasks = {
+        asyncio.create_task(_one_way(here, there)),
+        asyncio.create_task(_one_way(there, here)),
+    }
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+_Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
+
+
+async def _one_way(source: _Socket, target: _Socket) -> None:
+    while True:
+        message = await source.receive()
+        match message.type:
+            case aiohttp.WSMsgType.TEXT:
+                await target.send_str(cast("str", message.data))
+            case aiohttp.WSMsgType.BINARY:
+                await target.send_bytes(cast("bytes", message.data))
+            case aiohttp.WSMsgType.PING:
+                await target.ping(cast("bytes", message.data))
+            case aiohttp.WSMsgType.PONG:
+                await target.pong(cast("bytes", message.data))
+            case aiohttp.WSMsgType.CLOSE:
+                reason = (message.extra or "").encode()
+                await target.close(code=message.data or 1000, message=reason)
+                await source.close(code=message.data or 1000)
+                return
+            case _:
+                # The connection broke: 1001 says that this end is going away.
+                await target.close(code=1001)
+                return

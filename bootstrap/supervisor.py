@@ -1,0 +1,354 @@
+"""``mindstream up``: the embedded services and every role, under one supervisor.
+
+Owns the order in which they come and go, and what is said about them. The life of each is
+``watch.py``'s; what a role does is ``roles.py``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import msgspec
+import psutil
+import psycopg
+
+from bootstrap import children, database, services
+from bootstrap.children import Command
+from bootstrap.embedded import Postgres, Valkey, end_process
+from bootstrap.places import Places
+from bootstrap.services import Services
+from bootstrap.settings import Settings, child_environment
+from bootstrap.upstreams import addresses, numbered
+from bootstrap.watch import CannotStart, Service, Watch, answers, ended
+
+__all__ = ["CannotStart", "up"]
+
+READY_SECONDS = 60.0
+
+
+class Login(msgspec.Struct, frozen=True):
+    """Who can log in now: the demo's person, printed because nobody knows them otherwise."""
+
+    email: str
+    password: str
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``up --json`` prints when everything answers."""
+
+    services: Services
+    login: Login | None
+
+
+def up(settings: Settings, *, as_json: bool = False) -> int:
+    """Run until SIGINT, SIGTERM or SIGHUP; returns the exit code.
+
+    Raises ``AlreadyRunning`` if another one holds the home, ``CannotStart`` if something does not
+    come up; nothing is left running then.
+    """
+    places = Places(settings.home)
+    try:
+        places.prepare()
+    except OSError as error:
+        raise CannotStart(f"{settings.home} cannot be used: {error}") from error
+    with services.hold(places):
+        children.adopt_orphans()
+        _end_left_overs(places)
+        _check_port(settings.port)
+        return asyncio.run(Supervisor(settings, places, as_json=as_json).run())
+
+
+class Supervisor:
+    """One run of everything."""
+
+    def __init__(self, settings: Settings, places: Places, *, as_json: bool) -> None:
+        self._settings = settings
+        self._places = places
+        self._json = as_json
+        self._watches: list[Watch] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._published = False
+
+    async def run(self) -> int:
+        """Start everything, keep it running until a signal comes, stop everything."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, stop.set)
+        stopping = asyncio.ensure_future(stop.wait())
+        starting = asyncio.ensure_future(self._start())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                await stop.wait()
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            await self._stop()
+        return 0
+
+    async def _start(self) -> None:
+        started = asyncio.get_running_loop().time()
+        self._say(f"Starting in {self._places.home} …")
+        await self._start_servers()
+        roles = self._roles()
+        await _together(*(self._add(role) for role in roles), self._once("setup"))
+        # Nobody is let in before the operator exists.
+        await self._add(self._gateway())
+        await self._ready()
+        login = None
+        if self._settings.demo:
+            login = await self._demo()
+        self._announce(login, asyncio.get_running_loop().time() - started)
+
+    async def _start_servers(self) -> None:
+        postgres = Postgres(self._places) if self._settings.write_dsn is None else None
+        valkey = Valkey(self._places) if self._settings.redis_url is None else None
+        embedded = [] if postgres is None else [_postgres(postgres)]
+        embedded += [] if valkey is None else [_valkey(valkey)]
+        await _together(*(self._add(server) for server in embedded))
+        given = self._settings
+        if postgres is not None:
+            await asyncio.to_thread(postgres.create_database)
+            given = msgspec.structs.replace(
+                given,
+                write_dsn=postgres.dsn("mindstream_write"),
+                read_dsn=postgres.dsn("mindstream_read"),
+                owner_dsn=postgres.dsn(),
+            )
+        elif given.read_dsn is None:
+            given = msgspec.structs.replace(given, read_dsn=given.write_dsn)
+        if valkey is not None:
+            given = msgspec.structs.replace(given, redis_url=valkey.url)
+        self._settings = given
+        if given.owner_dsn is None:
+            self._say("MINDSTREAM_OWNER_DSN is not set: migrations are left to you")
+        else:
+            await asyncio.to_thread(_migrate, given.owner_dsn)
+        self._published = True
+        self._publish()
+
+    def _roles(self) -> list[Service]:
+        settings = self._settings
+        counts = {
+            "write-api": settings.write_api_workers,
+            "read-api": settings.read_api_workers,
+            "projector": settings.projectors,
+            "worker": settings.workers,
+            "scheduler": 1,
+        }
+        found = []
+        for role, count in counts.items():
+            for index, name in enumerate(numbered(role, count)):
+                found.append(self._role(role, name, index))
+        return found
+
+    def _role(self, role: str, name: str, index: int) -> Service:
+        if role not in ("write-api", "read-api"):
+            return Service(name=name, command=self._command(role, name))
+        address = addresses(role, self._settings, self._places)[index]
+
+        def healthy() -> bool:
+            return answers(address)
+
+        return Service(name=name, command=self._command(role, name), ready=healthy, healthy=healthy)
+
+    def _gateway(self) -> Service:
+        address = f"127.0.0.1:{self._settings.port}"
+
+        def healthy() -> bool:
+            # The one request that it answers by itself and at no cost: with a 400.
+            return answers(address, "OPTIONS", "*")
+
+        return Service(
+            name="gateway",
+            command=self._command("gateway", "gateway"),
+            ready=healthy,
+            healthy=healthy,
+        )
+
+    def _command(self, role: str, name: str) -> Callable[[], Command]:
+        return lambda: Command(
+            argv=(sys.executable, "-m", "bootstrap.cli", "run", role, "--name", name),
+            log=self._places.log / f"{name}.log",
+            env=child_environment(self._settings),
+        )
+
+    async def _add(self, service: Service) -> None:
+        """Start a service, and from then on keep it running."""
+        watch = Watch(service, self._publish, self._say)
+        self._watches.append(watch)
+        await watch.start()
+        self._keepers.append(asyncio.create_task(watch.keep(), name=service.name))
+
+    async def _once(self, role: str) -> bytes:
+        """Run a role that ends by itself; returns its last line. Raises ``CannotStart``."""
+        command = self._command(role, role)()
+        process = children.start(command)
+        try:
+            await ended(process)
+        finally:
+            if process.poll() is None:
+                children.signal_group(process.pid, signal.SIGKILL)
+                process.wait()
+        said = children.tail(command.log)
+        if process.returncode:
+            raise CannotStart(f"{role} failed. The end of {command.log}:\n{said}")
+        return said.splitlines()[-1].encode() if said else b"null"
+
+    async def _demo(self) -> Login | None:
+        try:
+            return msgspec.json.decode(await self._once("demo"), type=Login | None)
+        except (CannotStart, msgspec.DecodeError) as error:
+            self._say(f"There is no demo: {error}")
+            return None
+
+    async def _ready(self) -> None:
+        url = f"http://127.0.0.1:{self._settings.port}/health/ready"
+        deadline = asyncio.get_running_loop().time() + READY_SECONDS
+        while not await asyncio.to_thread(_is_ready, url):
+            if asyncio.get_running_loop().time() > deadline:
+                self._say(f"{url} is not ready after {READY_SECONDS:.0f} s; see its answer")
+                return
+            await asyncio.sleep(0.1)
+
+    def _services(self) -> Services:
+        settings = self._settings
+        described = (watch.described for watch in self._watches)
+        return Services(
+            gateway=f"http://127.0.0.1:{settings.port}",
+            write_dsn=settings.write_dsn or "",
+            read_dsn=settings.read_dsn or "",
+            owner_dsn=settings.owner_dsn,
+            redis_url=settings.redis_url or "",
+            search_url=settings.search_url,
+            processes=tuple(process for process in described if process is not None),
+        )
+
+    def _publish(self) -> None:
+        # The backends of a server that was killed end after it, and have to be collected.
+        known = {process.pid for process in self._services().processes}
+        children.bury_orphans("postgres", known)
+        if self._published:
+            services.publish(self._places, self._services())
+
+    def _announce(self, login: Login | None, seconds: float) -> None:
+        if self._json:
+            started = Started(services=self._services(), login=login)
+            _write(sys.stdout, msgspec.json.encode(started).decode())
+            return
+        gateway = f"http://127.0.0.1:{self._settings.port}"
+        lines = ["", f"Mindstream is up after {seconds:.1f} s.", "", f"  API      {gateway}/v1"]
+        lines.append(f"  Docs     {gateway}/docs")
+        if login is not None:
+            lines.append(f"  Login    {login.email}  {login.password}")
+        lines += [f"  Logs     {self._places.log}", "", "Ctrl-C stops it."]
+        _write(sys.stdout, "\n".join(lines))
+
+    def _say(self, text: str) -> None:
+        _write(sys.stderr, text)
+
+    async def _stop(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._say("Stopping …")
+        # First who takes requests, then who works on them, last what keeps the data.
+        for names in (("gateway",), None, ("postgres", "valkey")):
+            await _stop_all(
+                watch
+                for watch in self._watches
+                if (watch.service.name in names if names else watch.service.name not in _ENDS)
+            )
+        await asyncio.to_thread(children.end_descendants)
+        self._places.services.unlink(missing_ok=True)
+        for path in self._places.sockets.glob("*.sock"):
+            path.unlink(missing_ok=True)
+        self._say("Stopped.")
+
+
+_ENDS = ("gateway", "postgres", "valkey")
+
+
+async def _together(*steps: Coroutine[Any, Any, object]) -> None:
+    """Await all steps; the first that fails ends the others, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+async def _stop_all(watches: Iterable[Watch]) -> None:
+    await asyncio.gather(*(watch.stop() for watch in watches))
+
+
+def _postgres(postgres: Postgres) -> Service:
+    return Service(
+        name="postgres",
+        command=postgres.command,
+        prepare=postgres.prepare,
+        ready=postgres.answers,
+        stop_seconds=30.0,
+    )
+
+
+def _valkey(valkey: Valkey) -> Service:
+    return Service(
+        name="valkey", command=valkey.command, prepare=valkey.prepare, ready=valkey.answers
+    )
+
+
+def _migrate(dsn: str) -> None:
+    try:
+        database.migrate(dsn)
+    except (database.MigrationError, psycopg.OperationalError) as error:
+        raise CannotStart(f"The schema cannot be brought up to date: {error}") from error
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CannotStart(
+                f"Port {port} is taken ({error.strerror}): set MINDSTREAM_PORT to another one"
+            ) from error
+
+
+def _end_left_overs(places: Places) -> None:
+    """End what an earlier supervisor left where the system does not do that by itself."""
+    known = services.left_over(places)
+    for found in () if known is None else known.processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(found.pid)
+            # A pid may have been given to somebody else since.
+            if abs(process.create_time() - found.started_at.timestamp()) < 2:
+                number = signal.SIGINT if found.name == "postgres" else signal.SIGTERM
+                end_process(process, (number, 15.0))
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - always http
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _write(stream: object, text: str) -> None:
+    # A terminal that was closed must not keep the rest from being stopped.
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=stream, flush=True)  # type: ignore[call-overload]
