@@ -1,0 +1,1 @@
+"""A person's diary: one entry for each day."""
