@@ -62,9 +62,7 @@ class RestoreEntry(msgspec.Struct, frozen=True):
 
 
 @handles(WriteEntry)
-async def write_entry(
-    command: WriteEntry, context: Context, store: EventStore
-) -> Outcome[Entry]:
+async def write_entry(command: WriteEntry, context: Context, store: EventStore) -> Outcome[Entry]:
     """Begin the entry: one append where the day is new."""
     draft, user_id = command.draft, context.user_id
     key = day_key(user_id, draft.date)
@@ -92,9 +90,7 @@ async def write_entry(
 
 
 @handles(ReviseEntry)
-async def revise_entry(
-    command: ReviseEntry, context: Context, store: EventStore
-) -> Outcome[Entry]:
+async def revise_entry(command: ReviseEntry, context: Context, store: EventStore) -> Outcome[Entry]:
     """Change the entry, and move its claim with its date."""
     stream = stream_of(command.entry_id)
     holder: str | None = None
@@ -127,9 +123,7 @@ async def revise_entry(
 
 
 @handles(DeleteEntry)
-async def delete_entry(
-    command: DeleteEntry, context: Context, store: EventStore
-) -> Outcome[Entry]:
+async def delete_entry(command: DeleteEntry, context: Context, store: EventStore) -> Outcome[Entry]:
     """Hide the entry; its claim stays until somebody needs the day."""
     stream = stream_of(command.entry_id)
     for _ in range(ATTEMPTS):
@@ -212,9 +206,7 @@ async def _holder_after(
     return (await store.holders(DAY, (key,))).get(key)
 
 
-async def _vacated(
-    holder: str | None, date: datetime.date, store: EventStore
-) -> Entry | None:
+async def _vacated(holder: str | None, date: datetime.date, store: EventStore) -> Entry | None:
     """The deleted entry that still stands for this day; None if nothing does.
 
     Raises:

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from domain.errors import DomainError
 from domain.event import Recorded
@@ -69,10 +70,10 @@ class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     date: datetime.date | UnsetType = UNSET
     title: Title | UnsetType = UNSET
     content: Content | UnsetType = UNSET
-    mood: Mood | None | UnsetType = UNSET
-    location: Location | None | UnsetType = UNSET
-    weather: Weather | None | UnsetType = UNSET
-    tags: list[str] | None | UnsetType = UNSET
+    mood: Mood | UnsetType | None = UNSET
+    location: Location | UnsetType | None = UNSET
+    weather: Weather | UnsetType | None = UNSET
+    tags: list[str] | UnsetType | None = UNSET
     is_private: bool | UnsetType = UNSET
 
 
@@ -175,11 +176,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
                     updated_at=at,
                 )
             case EntryRevised() if state is not None:
-                return _replaced(state, version, at, **revised_fields(event))
+                return replace(state, version=version, updated_at=at, **revised_fields(event))
             case EntryDeleted() if state is not None:
-                return _replaced(state, version, at, state="deleted")
+                return replace(state, version=version, updated_at=at, state="deleted")
             case EntryRestored() if state is not None:
-                return _replaced(state, version, at, state="active")
+                return replace(state, version=version, updated_at=at, state="active")
         raise TypeError(f"{type(event).__name__} cannot follow here in the stream of an entry")
 
     @classmethod
@@ -239,11 +240,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 def revised_fields(event: EntryRevised) -> dict[str, Any]:
     """The fields of an entry that the event sets, with their new values."""
-    return {
-        name: value
-        for name in _REVISABLE
-        if (value := getattr(event, name)) is not UNSET
-    }
+    return {name: value for name in _REVISABLE if (value := getattr(event, name)) is not UNSET}
 
 
 def stream_of(entry_id: UUID) -> str:
@@ -254,9 +251,3 @@ def stream_of(entry_id: UUID) -> str:
 _REVISABLE = tuple(
     name for name in EntryRevised.__struct_fields__ if name not in ("entry_id", "user_id")
 )
-
-
-def _replaced(entry: Any, version: int, at: datetime.datetime, **fields: Any) -> Any:
-    return msgspec.structs.replace(entry, version=version, updated_at=at, **fields)
-
-

@@ -52,9 +52,9 @@ class EntryRevised(Event, frozen=True, kw_only=True):
     date: datetime.date | UnsetType = UNSET
     title: Personal | UnsetType = UNSET
     content: Personal | UnsetType = UNSET
-    mood: Mood | None | UnsetType = UNSET
-    location: Personal | None | UnsetType = UNSET
-    weather: Personal | None | UnsetType = UNSET
+    mood: Mood | UnsetType | None = UNSET
+    location: Personal | UnsetType | None = UNSET
+    weather: Personal | UnsetType | None = UNSET
     tags: tuple[Personal, ...] | UnsetType = UNSET
     is_private: bool | UnsetType = UNSET
     word_count: int | UnsetType = UNSET
@@ -78,4 +78,3 @@ class EntryRestored(Event, frozen=True, kw_only=True):
     entry_id: UUID
     user_id: UUID
     date: datetime.date
-

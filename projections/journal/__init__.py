@@ -1,0 +1,1 @@
+"""Read models of the journal: the entries, their days, their tags."""
