@@ -1,0 +1,159 @@
+"""The journal over HTTP: entries, one and by the page.
+
+Owns the translation between requests and the readers of ``projections.journal.entries``. What an
+entry was before is in ``read_api/journal_history.py``; calendar, streak and tags are in
+``read_api/journal_overview.py``.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Request, get
+from litestar.handlers import HTTPRouteHandler
+
+from adapters.http.conditional import etag, not_modified
+from adapters.http.context import require
+from adapters.http.cursors import Cursors
+from adapters.http.envelope import PageMeta
+from adapters.http.operation import Operation
+from adapters.http.problems import Problem
+from adapters.http.responses import Answer, ok, unchanged
+from adapters.http.validation import DEFAULT_LIMIT, Limit, query
+from domain.journal.events import Mood
+from projections.journal import entries
+from projections.journal.entries import EntryDocument, EntryFilter, Keyset
+from projections.reading import Freshness, Reader
+from read_api.fresh import fresh
+from read_api.recent import Recent
+
+AnyRequest = Request[Any, Any, Any]
+
+PERMISSION = "journal:read"
+TAGS = ("Journal",)
+ENTRIES = entries.Entries.name
+
+_LIST = "/v1/journal/entries"
+
+
+class EntryQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of the list: both dates inclusive, all of the tags."""
+
+    date_from: datetime.date | None = None
+    date_to: datetime.date | None = None
+    mood: Mood | None = None
+    tag: tuple[str, ...] = ()
+    is_private: bool | None = None
+    sort: Literal["date", "-date", "updated_at", "-updated_at"] = "-date"
+    cursor: str | None = None
+    limit: Limit = DEFAULT_LIMIT
+
+
+def routes(reader: Reader, freshness: Freshness, cursors: Cursors) -> list[HTTPRouteHandler]:
+    """The handlers of reading entries."""
+    recent: Recent[tuple[bytes, str]] = Recent(freshness)
+    recent_pages: Recent[tuple[msgspec.Raw, PageMeta]] = Recent(freshness)
+
+    @get(
+        "/v1/journal/entries/{entry_id:str}",
+        opt={
+            "operation": Operation(
+                summary="One entry",
+                tags=TAGS,
+                response=EntryDocument,
+                statuses=(200, 304),
+                problems=("NOT_FOUND",),
+                permission=PERMISSION,
+                fresh=True,
+                operation_id="get_entry",
+            )
+        },
+    )
+    async def get_entry(request: AnyRequest, entry_id: str) -> Answer:
+        user_id = require(request, PERMISSION).user_id
+        position = await fresh(request, freshness, ENTRIES)
+        key = entry_id.encode("utf-8", "surrogatepass")
+        found = recent.get(user_id, key)
+        if found is None:
+            epoch = recent.epoch(user_id)
+            row = await entries.entry(reader, user_id, id_of(entry_id))
+            if row is None:
+                raise Problem("NOT_FOUND")
+            found = row[0], etag(row[1])
+            recent.put(user_id, key, epoch, found, len(row[0]))
+        document, tag = found
+        if not_modified(request, tag):
+            return unchanged(request, etag=tag, token=position)
+        return ok(request, msgspec.Raw(document), message="Entry", etag=tag, token=position)
+
+    @get(
+        _LIST,
+        opt={
+            "operation": Operation(
+                summary="Entries by the page",
+                description="A repeated tag means all of them. Deleted entries are not listed.",
+                tags=TAGS,
+                response=EntryDocument,
+                page=True,
+                query=EntryQuery,
+                problems=("INVALID_CURSOR",),
+                permission=PERMISSION,
+                fresh=True,
+                operation_id="list_entries",
+            )
+        },
+    )
+    async def list_entries(request: AnyRequest) -> Answer:
+        user_id = require(request, PERMISSION).user_id
+        asked = query(request, EntryQuery)
+        position = await fresh(request, freshness, ENTRIES)
+        key: bytes = request.scope.get("query_string", b"")
+        found = recent_pages.get(user_id, key)
+        if found is None:
+            epoch = recent_pages.epoch(user_id)
+            found = await _page(user_id, asked)
+            recent_pages.put(user_id, key, epoch, found, len(memoryview(found[0])))
+        documents, meta = found
+        return ok(request, documents, message="Entries", token=position, meta=meta)
+
+    async def _page(user_id: UUID, asked: EntryQuery) -> tuple[msgspec.Raw, PageMeta]:
+        binding = msgspec.structs.astuple(asked)[:-2]  # all but cursor and limit
+        after: Keyset | None = None
+        if asked.cursor is not None:
+            kind: Any = tuple[datetime.date, UUID]
+            if asked.sort.endswith("updated_at"):
+                kind = tuple[datetime.datetime, UUID]
+            after = cursors.open(_LIST, user_id, asked.cursor, binding, kind)
+        documents, end = await entries.page(
+            reader,
+            user_id,
+            EntryFilter(
+                date_from=asked.date_from,
+                date_to=asked.date_to,
+                mood=asked.mood,
+                tags=tuple(tag.strip().lower() for tag in asked.tag),
+                is_private=asked.is_private,
+            ),
+            sort=asked.sort,
+            after=after,
+            limit=asked.limit,
+        )
+        cursor = cursors.seal(_LIST, user_id, end, binding) if end is not None else None
+        return msgspec.Raw(b"[" + b",".join(documents) + b"]"), PageMeta(cursor, asked.limit)
+
+    return [get_entry, list_entries]
+
+
+def id_of(text: str) -> UUID:
+    """The id in a path.
+
+    Raises:
+        Problem: 404, since nothing has an id of another form.
+    """
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Problem("NOT_FOUND") from None
