@@ -1,0 +1,41 @@
+"""Long work: what was accepted, how far it is, how it ended.
+
+Owns the shape and the states of an operation, for all contexts. It is no aggregate: an operation is
+a record of work in the write database, and what the work did is in its events.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+State = Literal["pending", "running", "succeeded", "failed", "cancelled"]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why an operation failed: a stable code and one sentence."""
+
+    code: str
+    message: str
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation as its owner sees it.
+
+    ``progress`` is 0 to 1, ``eta_seconds`` a guess (None: not known), ``detail`` one line for a
+    person, ``result`` what its kind says. A cancelled one may have a result: of what was done.
+    """
+
+    id: UUID
+    kind: str
+    state: State
+    progress: float
+    eta_seconds: int | None
+    detail: str | None
+    result: Any
+    error: Failure | None
+    created_at: datetime.datetime
+    finished_at: datetime.datetime | None

@@ -1,0 +1,82 @@
+"""The broker: carries ids of operations from those who accept them to those who do them.
+
+Owns the set-up of dramatiq. Everything it holds may be lost: ``operations`` is the truth, and the
+scheduler offers again what nobody took. Retries are therefore not dramatiq's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+from uuid import UUID
+
+import dramatiq
+import structlog
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import AsyncIO, Middleware, Retries, ShutdownNotifications, TimeLimit
+
+log = structlog.get_logger()
+
+QUEUE = "operations"
+"""The one queue of operations of all kinds; the actor's name is the kind."""
+TIME_LIMIT = 24 * 3600 * 1000
+"""Milliseconds after which work is given up as hung; the lease tells about the dead much sooner."""
+ANSWER_WITHIN = 2.0
+"""Seconds that the broker has for an answer."""
+
+
+def redis_broker(url: str, *, works: bool) -> RedisBroker:
+    """A broker on Redis or Valkey; ``works`` for those that run actors and do not only send.
+
+    It connects when it is first used.
+    """
+    middleware: list[Middleware] = [
+        TimeLimit(time_limit=TIME_LIMIT),
+        ShutdownNotifications(),
+        Retries(max_retries=0),
+    ]
+    if works:
+        middleware.append(AsyncIO())
+    broker = RedisBroker(
+        url=url,
+        middleware=middleware,
+        namespace="mindstream:jobs",
+        heartbeat_timeout=15_000,
+        socket_timeout=ANSWER_WITHIN,
+        socket_connect_timeout=ANSWER_WITHIN,
+    )
+    broker.declare_queue(QUEUE)
+    return broker
+
+
+class Offers:
+    """Hands operations to the broker."""
+
+    def __init__(self, broker: dramatiq.Broker) -> None:
+        self._broker = broker
+        self._under_way: set[asyncio.Task[bool]] = set()
+
+    async def offer(self, kind: str, operation_id: UUID) -> bool:
+        """Whether the broker took it; if not, the scheduler will try again."""
+        message = cast(
+            "dramatiq.Message[Any]",
+            dramatiq.Message(
+                queue_name=QUEUE,
+                actor_name=kind,
+                args=(str(operation_id),),
+                kwargs={},
+                options={},
+            ),
+        )
+        try:
+            await asyncio.to_thread(self._broker.enqueue, message)
+        except (dramatiq.DramatiqError, OSError) as error:
+            log.warning("broker_unreachable", reason=type(error).__name__)
+            return False
+        return True
+
+    def offer_soon(self, kind: str, operation_id: UUID) -> None:
+        """Offer it without waiting: whoever accepted it has nothing to lose by a late start."""
+        task = asyncio.create_task(self.offer(kind, operation_id))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
