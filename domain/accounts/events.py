@@ -1,0 +1,119 @@
+"""What happens to people and to logins.
+
+No event holds a secret: that a password was set shows only in that a login succeeds. Text about a
+person is typed ``Personal``. In the revisions a field that did not change is ``UNSET``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, UnsetType
+
+from domain.event import Event, Personal
+
+PersonalData = Annotated[dict[str, Any], Meta(extra={"personal": True})]
+"""An open object that a person filled, so that anything may stand in it."""
+
+
+class PersonRegistered(Event, frozen=True, kw_only=True):
+    """Somebody has an account now, in a tenant of their own."""
+
+    TOPIC: ClassVar[str] = "accounts.PersonRegistered.v1"
+
+    user_id: UUID
+    tenant_id: UUID
+    email: Personal
+    display_name: Personal
+    username: Personal | None = None
+    timezone: str = "UTC"
+    language: str = "en"
+    tier: str = "basic"
+
+
+class ConsentRecorded(Event, frozen=True, kw_only=True):
+    """A person agreed to these versions, or took a consent back; whole each time."""
+
+    TOPIC: ClassVar[str] = "accounts.ConsentRecorded.v1"
+
+    user_id: UUID
+    terms_version: str
+    privacy_policy_version: str
+    data_processing: bool
+    marketing: bool
+    address: Personal | None = None
+    agent: Personal | None = None
+
+
+class ProfileRevised(Event, frozen=True, kw_only=True):
+    """A person describes themselves differently."""
+
+    TOPIC: ClassVar[str] = "accounts.ProfileRevised.v1"
+
+    user_id: UUID
+    username: Personal | UnsetType | None = UNSET
+    display_name: Personal | UnsetType = UNSET
+    full_name: Personal | UnsetType | None = UNSET
+    organization: Personal | UnsetType | None = UNSET
+    photo_url: Personal | UnsetType | None = UNSET
+    bio: Personal | UnsetType | None = UNSET
+    website: Personal | UnsetType | None = UNSET
+    phone: Personal | UnsetType | None = UNSET
+
+
+class SettingsRevised(Event, frozen=True, kw_only=True):
+    """A person wants to be served differently.
+
+    ``preferences`` and ``notifications`` hold the changed keys only; a preference that was cleared
+    is null.
+    """
+
+    TOPIC: ClassVar[str] = "accounts.SettingsRevised.v1"
+
+    user_id: UUID
+    timezone: str | UnsetType = UNSET
+    language: str | UnsetType = UNSET
+    theme: str | UnsetType = UNSET
+    private_mode: bool | UnsetType = UNSET
+    preferences: PersonalData | UnsetType = UNSET
+    notifications: dict[str, bool] | UnsetType = UNSET
+
+
+class PermissionsGranted(Event, frozen=True, kw_only=True):
+    """A person may do more than before; ``permissions`` holds the new ones only."""
+
+    TOPIC: ClassVar[str] = "accounts.PermissionsGranted.v1"
+
+    user_id: UUID
+    permissions: tuple[str, ...]
+
+
+class LoggedIn(Event, frozen=True, kw_only=True):
+    """A login began on one device."""
+
+    TOPIC: ClassVar[str] = "accounts.LoggedIn.v1"
+
+    login_id: UUID
+    user_id: UUID
+    address: Personal | None = None
+    agent: Personal | None = None
+
+
+class LoggedOut(Event, frozen=True, kw_only=True):
+    """The person ended the login."""
+
+    TOPIC: ClassVar[str] = "accounts.LoggedOut.v1"
+
+    login_id: UUID
+    user_id: UUID
+
+
+class LoginEnded(Event, frozen=True, kw_only=True):
+    """The login was ended for the person's safety."""
+
+    TOPIC: ClassVar[str] = "accounts.LoginEnded.v1"
+
+    login_id: UUID
+    user_id: UUID
+    reason: Literal["refresh_token_reused"]
