@@ -1,0 +1,180 @@
+"""Who sent a request, by its access token: ``adapters.http.principal.Authenticator``.
+
+A token is verified once and remembered until it expires, so that the next request with it costs
+two look-ups. What a signature cannot tell, that its login has ended meanwhile, ``EndedLogins``
+knows on every process: told by NOTIFY at once, found by polling within ``POLL`` seconds where the
+telling got lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from adapters.credentials import CHANNEL, PostgresCredentials
+from adapters.http.context import unauthenticated
+from adapters.http.principal import Headers, Principal
+from adapters.tokens import LIFETIME, Expired, KeyRing, Refused, UnknownKey
+
+log = structlog.get_logger()
+
+POLL = 1.0
+"""Seconds between looks for logins that ended."""
+_REMEMBERED = LIFETIME + 300
+"""Seconds for which an ended login's tokens may still look good, and a margin."""
+_KEYS = 5.0
+"""Seconds between looks for new signing keys."""
+_AGAIN = 0.5
+
+
+class EndedLogins:
+    """The logins that ended within the life of an access token; keeps a key ring fresh as well.
+
+    ``dsn`` and ``role`` are for the connection that listens.
+    """
+
+    def __init__(
+        self, credentials: PostgresCredentials, keys: KeyRing, *, dsn: str, role: str
+    ) -> None:
+        self._credentials = credentials
+        self._keys = keys
+        self._dsn = dsn
+        self._role = role
+        self._ended: dict[UUID, float] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __contains__(self, login_id: object) -> bool:
+        """Whether this login has ended, as far as is known."""
+        return login_id in self._ended
+
+    def add(self, login_id: UUID) -> None:
+        """Take note that this login has ended."""
+        self._ended[login_id] = time.monotonic()
+
+    async def start(self) -> None:
+        """Look once, then keep looking until ``close``.
+
+        Raises:
+            psycopg.Error: the database does not answer.
+        """
+        await self.poll()
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
+
+    async def close(self) -> None:
+        """Stop looking."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def poll(self) -> None:
+        """Look for ended logins, and now and then for new keys (often while there are none)."""
+        await self._keys.load(unless_within=_KEYS if len(self._keys) else 0.0)
+        for login_id in await self._credentials.ended_within(_REMEMBERED):
+            self._ended.setdefault(login_id, time.monotonic())
+        horizon = time.monotonic() - _REMEMBERED
+        self._ended = {login: at for login, at in self._ended.items() if at > horizon}
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                await self.poll()
+            except (psycopg.Error, OSError) as error:
+                log.warning("logins_not_polled", reason=type(error).__name__)
+
+    async def _listen(self) -> None:
+        while True:
+            with contextlib.suppress(psycopg.Error, OSError):
+                async with await psycopg.AsyncConnection.connect(
+                    self._dsn,
+                    autocommit=True,
+                    connect_timeout=5,
+                    options=f"-c role={self._role}",
+                    application_name=f"{self._role}-logins",
+                ) as connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    async for notice in connection.notifies():
+                        with contextlib.suppress(ValueError):
+                            self.add(UUID(notice.payload))
+            await asyncio.sleep(_AGAIN)  # polling goes on meanwhile
+
+
+class TokenAuthenticator:
+    """Checks ``Authorization: Bearer``; ``size`` verified tokens are remembered at most."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        ended: EndedLogins,
+        *,
+        size: int = 20_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._keys = keys
+        self._ended = ended
+        self._size = size
+        self._clock = clock
+        self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+
+    def cached(self, headers: Headers) -> Principal | None:
+        """The principal of a token that was verified before and is still good."""
+        raw = headers.get(b"authorization")
+        found = None if raw is None else self._verified.get(raw)
+        if raw is None or found is None:
+            return None
+        expires, principal = found
+        if expires <= self._clock() or principal.login_id in self._ended:
+            del self._verified[raw]
+            return None
+        self._verified.move_to_end(raw)
+        return principal
+
+    async def authenticate(self, headers: Headers, client: str | None) -> Principal:
+        """Verify the token; ``client`` matters to API keys only.
+
+        Raises:
+            Problem: 401 without a good token.
+        """
+        raw = headers.get(b"authorization")
+        if raw is None:
+            if b"x-api-key" in headers:
+                raise unauthenticated(detail="The API key is not known.")
+            raise unauthenticated()
+        scheme, _, token = raw.decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise unauthenticated(detail="Authorization takes the form `Bearer <access token>`.")
+        now = self._clock()
+        try:
+            claims = self._keys.verify(token, now)
+        except UnknownKey:
+            await self._keys.load(unless_within=1.0)
+            try:
+                claims = self._keys.verify(token, now)
+            except Refused:
+                raise unauthenticated(detail="The access token is not valid.") from None
+        except Expired:
+            raise unauthenticated("TOKEN_EXPIRED") from None
+        except Refused:
+            raise unauthenticated(detail="The access token is not valid.") from None
+        if claims.sid in self._ended:
+            raise unauthenticated(detail="This login has ended.")
+        principal = Principal(
+            user_id=claims.sub,
+            tenant_id=claims.tenant,
+            login_id=claims.sid,
+            api_key_id=None,
+            tier=claims.tier,
+            permissions=frozenset(claims.permissions),
+        )
+        self._verified[raw] = (claims.exp, principal)
+        while len(self._verified) > self._size:
+            self._verified.popitem(last=False)
+        return principal

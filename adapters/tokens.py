@@ -1,0 +1,230 @@
+"""Access tokens (JWT, RS256) and refresh tokens: made, published as JWKS, and checked.
+
+Owns the claims and the strict check of them. A token is good only if its header has exactly
+``alg`` RS256, ``typ`` at+jwt and a ``kid`` that we published, and its claims name our issuer,
+audience and a time that holds. Nothing in a token says where its key is to be had.
+
+Keys lie in the write database, private ones sealed; the first comes from a file or is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+from joserfc.util import urlsafe_b64decode
+
+from adapters.credentials import PostgresCredentials
+from commands.credentials import Subject
+
+log = structlog.get_logger()
+
+ISSUER = "mindstream-auth"
+AUDIENCE = "mindstream-api"
+LIFETIME = 15 * 60
+"""Seconds for which an access token is good."""
+SKEW = 5
+"""Seconds by which another machine's clock may be ahead of ours."""
+_TYPE = "at+jwt"
+_LONGEST = 8_192
+_SMALLEST_KEY = 2_048
+
+
+class Refused(Exception):
+    """Not a token of ours that is good now."""
+
+
+class Expired(Refused):
+    """A token of ours whose time is over."""
+
+
+class UnknownKey(Refused):
+    """Signed by a key that we do not have; it may have been published a moment ago."""
+
+
+class _Header(msgspec.Struct, forbid_unknown_fields=True):
+    alg: Literal["RS256"]
+    typ: Literal["at+jwt"]
+    kid: str
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """What an access token says; times are in seconds of the Unix epoch."""
+
+    iss: str
+    aud: str
+    sub: UUID
+    sid: UUID
+    tenant: UUID
+    tier: str
+    permissions: tuple[str, ...]
+    iat: int
+    nbf: int
+    exp: int
+    jti: str
+
+
+class SigningKeyUnusable(Exception):
+    """The file of the first signing key holds no RSA private key of at least 2,048 bits."""
+
+
+def private_key(pem: bytes) -> RSAKey:
+    """Read an RSA private key.
+
+    Raises:
+        SigningKeyUnusable: it is none, or too short.
+    """
+    try:
+        key = RSAKey.import_key(pem)
+    except (JoseError, ValueError, TypeError) as error:
+        raise SigningKeyUnusable("the signing key is no RSA key in PEM") from error
+    if not key.is_private or key.raw_value.key_size < _SMALLEST_KEY:
+        raise SigningKeyUnusable(f"the signing key has no private part of ≥ {_SMALLEST_KEY} bits")
+    return key
+
+
+class KeyRing:
+    """The public keys, as last read. ``overlap`` keeps a retired one until its tokens are over."""
+
+    def __init__(self, credentials: PostgresCredentials, *, overlap: float = LIFETIME + 60) -> None:
+        self._credentials = credentials
+        self._overlap = overlap
+        self._keys: dict[str, RSAKey] = {}
+        self._loaded_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._jwks = b'{"keys":[]}'
+
+    async def load(self, *, unless_within: float = 0.0) -> None:
+        """Read the keys again, unless that was done within so many seconds."""
+        async with self._lock:
+            if time.monotonic() - self._loaded_at < unless_within:
+                return
+            rows = await self._credentials.public_keys(self._overlap)
+            jwks = [msgspec.json.decode(row.jwk) for row in rows]
+            self._keys = {
+                row.kid: self._keys.get(row.kid) or RSAKey.import_key(jwk)
+                for row, jwk in zip(rows, jwks, strict=True)
+            }
+            self._jwks = msgspec.json.encode({"keys": jwks})
+            self._loaded_at = time.monotonic()
+
+    @property
+    def jwks(self) -> bytes:
+        """The public keys as a JWK set, newest first (JSON)."""
+        return self._jwks
+
+    def __len__(self) -> int:
+        """How many keys there are."""
+        return len(self._keys)
+
+    def verify(self, token: str, now: float) -> Claims:
+        """The claims of a good token; takes some 0.1 ms.
+
+        Raises:
+            Refused: or one of its kinds.
+        """
+        if len(token) > _LONGEST:
+            raise Refused("too long")
+        try:
+            header = msgspec.json.decode(
+                urlsafe_b64decode(token.split(".", 1)[0].encode("ascii")), type=_Header
+            )
+        except (ValueError, UnicodeError, msgspec.MsgspecError) as error:
+            raise Refused("header") from error
+        key = self._keys.get(header.kid)
+        if key is None:
+            raise UnknownKey("kid")
+        try:
+            decoded = jwt.decode(token, key, algorithms=["RS256"])
+            claims = msgspec.convert(decoded.claims, Claims)
+        except (JoseError, ValueError, msgspec.MsgspecError) as error:
+            raise Refused("signature or claims") from error
+        if claims.iss != ISSUER or claims.aud != AUDIENCE:
+            raise Refused("issuer or audience")
+        if max(claims.nbf, claims.iat) > now + SKEW:
+            raise Refused("not yet")
+        if claims.exp <= now:
+            raise Expired("expired")
+        return claims
+
+
+class SignedTokens:
+    """``commands.credentials.Tokens``: makes tokens with the newest key."""
+
+    lifetime = LIFETIME
+
+    def __init__(
+        self, credentials: PostgresCredentials, *, new_id: Callable[[], UUID] = uuid4
+    ) -> None:
+        self._credentials = credentials
+        self._new_id = new_id
+        self._key: RSAKey | None = None
+        self._kid = ""
+
+    async def ensure_key(self, first: bytes | None = None) -> None:
+        """See to it that there is a key: ``first`` (PEM) or a new one, where there is none yet.
+
+        Raises:
+            SigningKeyUnusable: ``first`` is needed and is no private RSA key.
+        """
+        await self.load()
+        if self._key is None:
+            key = await asyncio.to_thread(_first_key, first)
+            kid = key.thumbprint()
+            public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": "RS256"}
+            pem = key.as_pem(private=True)
+            await self._credentials.keep_first_key(kid, pem, msgspec.json.encode(public).decode())
+            await self.load()  # another process may have been first
+            log.info("signing_key_made", kid=self._kid)
+
+    async def load(self) -> None:
+        """Take up the newest key."""
+        row = await self._credentials.signing_key()
+        if row is not None and row[0] != self._kid:
+            self._key, self._kid = RSAKey.import_key(row[1]), row[0]
+
+    async def access(self, subject: Subject, now: datetime) -> str:
+        """A signed access token; the signature costs a millisecond, on a thread."""
+        key = self._key
+        if key is None:
+            raise RuntimeError("ensure_key comes first")
+        issued = int(now.timestamp())
+        claims: dict[str, Any] = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": str(subject.user_id),
+            "sid": str(subject.login_id),
+            "tenant": str(subject.tenant_id),
+            "tier": subject.tier,
+            "permissions": list(subject.permissions),
+            "iat": issued,
+            "nbf": issued,
+            "exp": issued + LIFETIME,
+            "jti": str(self._new_id()),
+        }
+        header = {"alg": "RS256", "typ": _TYPE, "kid": self._kid}
+        return await asyncio.to_thread(jwt.encode, header, claims, key, ["RS256"])
+
+    def refresh(self) -> tuple[str, bytes]:
+        """256 random bits, and their hash. So many cannot be guessed from an unsalted hash."""
+        token = secrets.token_urlsafe(32)
+        return token, self.hash_of(token)
+
+    def hash_of(self, refresh_token: str) -> bytes:
+        """The hash by which a refresh token is known."""
+        return sha256(refresh_token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _first_key(pem: bytes | None) -> RSAKey:
+    return RSAKey.generate_key(_SMALLEST_KEY) if pem is None else private_key(pem)

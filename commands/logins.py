@@ -1,0 +1,251 @@
+"""How somebody comes in: registration, login, refresh and logout.
+
+Owns the order of the steps that touch secrets, so that a crash between two of them leaves nothing
+that matters: a password is kept before the person is registered, and a login before it is told,
+since either without its events opens nothing and is swept. What happened is told by the commands
+of ``commands/accounts.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from commands.accounts import EMAIL, EndLogin, RegisterPerson, StartLogin
+from commands.bus import Bus, Outcome
+from commands.credentials import (
+    Attempts,
+    Credentials,
+    Grant,
+    InvalidCredentials,
+    NewLogin,
+    Passwords,
+    RefreshRefused,
+    Subject,
+    Tokens,
+    TooManyAttempts,
+    normal,
+)
+from commands.ports import CommitError, Context, EventStore, Idempotency, Replayed
+from domain.accounts.person import OPERATOR, EmailInUse, Person
+from domain.accounts.profile import email_key, faults_of
+from domain.errors import DomainError
+from domain.faults import Fault, Invalid
+
+_NOBODY = UUID(int=0)
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
+    """A request by somebody who has not said yet who they are. ``now`` is aware and in UTC."""
+
+    now: datetime
+    correlation_id: str
+    address: str | None = None
+    agent: str | None = None
+    idempotency: Idempotency | None = None
+
+    def by(self, user_id: UUID, tenant_id: UUID) -> Context:
+        """The context of a command, once it is known who commands."""
+        return Context(
+            user_id=user_id,
+            tenant_id=tenant_id,
+            actor=f"user:{user_id}",
+            now=self.now,
+            correlation_id=self.correlation_id,
+            idempotency=self.idempotency,
+        )
+
+
+class Logins:
+    """Lets people in and out. ``new_id`` draws a UUIDv7."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        store: EventStore,
+        credentials: Credentials,
+        passwords: Passwords,
+        tokens: Tokens,
+        attempts: Attempts,
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._credentials = credentials
+        self._passwords = passwords
+        self._tokens = tokens
+        self._attempts = attempts
+        self._new_id = new_id
+        self._locks: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
+
+    async def faults(self, fields: Mapping[str, Any]) -> list[Fault]:
+        """What is wrong with a registration beyond its types; other types are passed over."""
+        found = faults_of(fields)
+        password = fields.get("password")
+        if isinstance(password, str):
+            hints = [
+                value
+                for name in ("email", "username", "display_name")
+                if isinstance(value := fields.get(name), str)
+            ]
+            found += await self._passwords.faults(password, hints)
+        return found
+
+    async def register(
+        self, command: RegisterPerson, password: str, visit: Visit
+    ) -> Outcome[Person]:
+        """A new person, in a tenant of their own.
+
+        Raises:
+            Invalid: the input or the password breaks a rule; all faults are in it.
+            EmailInUse, UsernameInUse: somebody else was first.
+            Replayed, KeyReused: the idempotency key was used before.
+        """
+        await self._unless_answered(visit)
+        fields = {
+            name: getattr(command, name)
+            for name in ("email", "display_name", "username", "timezone")
+        }
+        if faults := await self.faults({**fields, "password": password}):
+            raise Invalid(*faults)
+        return await self._register(command, password, visit)
+
+    async def ensure_operator(self, email: str, password: str, visit: Visit) -> UUID | None:
+        """Register whom the settings name, with the operator's permissions, if missing.
+
+        The id of the new person; None where there was one. The settings' author is trusted: the
+        rules for addresses and passwords do not bind.
+        """
+        command = RegisterPerson(
+            email=email, display_name="Operator", terms=None, permissions=OPERATOR
+        )
+        try:
+            outcome = await self._register(command, password, visit)
+        except EmailInUse:
+            return None
+        return outcome.result.id
+
+    async def _register(
+        self, command: RegisterPerson, password: str, visit: Visit
+    ) -> Outcome[Person]:
+        if await self._user_of(command.email) is not None:
+            await self._unless_answered(visit)  # the first try of this request may have been it
+            raise EmailInUse
+        password_hash = await self._passwords.hash(normal(password))
+        user_id = self._new_id()
+        await self._credentials.set_password(user_id, password_hash)
+        try:
+            return await self._bus.dispatch(command, visit.by(user_id, self._new_id()))
+        except (DomainError, CommitError):
+            await self._credentials.forget(user_id)
+            raise
+
+    async def login(self, email: str, password: str, visit: Visit) -> Outcome[Grant]:
+        """Tokens for somebody who knows the password.
+
+        Raises:
+            InvalidCredentials: unknown address or wrong password, at the same cost.
+            TooManyAttempts: too many wrong ones from this address for this account.
+            Unavailable: attempts cannot be counted now, or too many wait.
+            Replayed, KeyReused: the idempotency key was used before.
+        """
+        await self._unless_answered(visit)
+        account, address = email_key(email), visit.address or ""
+        # One attempt at a time, or many at once would all be looked at before the first counts.
+        async with self._lock((account, address)):
+            seconds = await self._attempts.blocked(account, address, visit.now)
+            if seconds is not None:
+                raise TooManyAttempts(seconds)
+            person = await self._proven(email, password)
+            if person is None:
+                await self._attempts.failed(account, address, visit.now)
+                raise InvalidCredentials
+            await self._attempts.cleared(account, address)
+        return await self._begin(person, visit)
+
+    async def _proven(self, email: str, password: str) -> Person | None:
+        user_id = await self._user_of(email) or _NOBODY
+        stored = await self._credentials.password_hash(user_id)
+        right, better = await self._passwords.verify(normal(password), stored)
+        if not right:
+            return None
+        if better is not None:
+            await self._credentials.set_password(user_id, better)
+        return await self._store.load(Person, Person.stream(user_id))
+
+    async def _begin(self, person: Person, visit: Visit) -> Outcome[Grant]:
+        login = NewLogin(self._new_id(), person.id, visit.address, visit.agent)
+        refresh_token, refresh_hash = self._tokens.refresh()
+        grant = await self._grant(person, login.login_id, refresh_token, visit.now)
+        await self._credentials.begin(login, refresh_hash)
+        command = StartLogin(login.login_id, visit.address, visit.agent, grant)
+        try:
+            outcome = await self._bus.dispatch(command, visit.by(person.id, person.tenant_id))
+        except Replayed:
+            await self._credentials.end(login.login_id)
+            raise
+        return Outcome(grant, outcome.position)
+
+    async def refresh(self, refresh_token: str, visit: Visit) -> Outcome[Grant]:
+        """New tokens for a refresh token, once; its second use ends the login.
+
+        Raises:
+            RefreshRefused: the token is not, or no longer, good.
+            Replayed, KeyReused: the idempotency key was used before.
+        """
+        used = self._tokens.hash_of(refresh_token)
+        async with self._lock(used):
+            await self._unless_answered(visit)
+            replacement, replacement_hash = self._tokens.refresh()
+            rotation = await self._credentials.rotate(used, replacement_hash)
+            if rotation is None:
+                raise RefreshRefused
+            person = await self._store.load(Person, Person.stream(rotation.user_id))
+            if person is None:
+                raise RefreshRefused
+            context = visit.by(person.id, person.tenant_id)
+            if rotation.reused:
+                context = msgspec.structs.replace(context, idempotency=None)
+                await self._bus.dispatch(
+                    EndLogin(rotation.login_id, "refresh_token_reused"), context
+                )
+                raise RefreshRefused
+            grant = await self._grant(person, rotation.login_id, replacement, visit.now)
+            # Without events this keeps the answer for a retry, and says how far the store is.
+            committed = await self._store.append(context, result=grant)
+        return Outcome(grant, committed.position)
+
+    async def logout(self, login_id: UUID, context: Context) -> Outcome[None]:
+        """End the login: its tokens are worthless everywhere within seconds."""
+        await self._credentials.end(login_id)
+        return await self._bus.dispatch(EndLogin(login_id, "logout"), context)
+
+    async def _grant(
+        self, person: Person, login_id: UUID, refresh_token: str, now: datetime
+    ) -> Grant:
+        subject = Subject(person.id, person.tenant_id, login_id, person.tier, person.permissions)
+        access = await self._tokens.access(subject, now)
+        return Grant(access, refresh_token, "Bearer", self._tokens.lifetime)
+
+    async def _user_of(self, email: str) -> UUID | None:
+        key = email_key(email)
+        holder = (await self._store.holders(EMAIL, [key])).get(key)
+        return None if holder is None else UUID(holder.removeprefix(f"{Person.CATEGORY}-"))
+
+    async def _unless_answered(self, visit: Visit) -> None:
+        one = visit.idempotency
+        if one is not None:
+            await self._store.answered(one.principal, one.key, one.request_hash)
+
+    def _lock(self, key: Any) -> asyncio.Lock:
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock
