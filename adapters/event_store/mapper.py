@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import msgspec
+import msgspec.inspect
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import (
     JSONTranscoder,
@@ -118,3 +120,50 @@ class EventMapper(Mapper[str]):
             recorded_at=_NEVER,
             event=event,
         )
+
+
+HIDDEN = {"sealed": True}
+"""What stands for a personal field that may not be seen."""
+
+
+def shown(topic: str, data: bytes, *, personal: bool) -> dict[str, Any]:
+    """The stored fields for people to look at; personal ones are hidden unless ``personal``.
+
+    Fields of a topic that nobody knows any more are all taken for personal.
+    """
+    fields: dict[str, Any] = _to_builtins(data)
+    if personal:
+        return fields
+    newest = topic
+    while newest in upcasters:
+        newest = upcasters[newest][0]
+    kind = type_of.get(newest)
+    if kind is None:
+        return dict.fromkeys(fields, HIDDEN)
+    names = _personal_names(kind)
+    return {name: HIDDEN if name in names else value for name, value in fields.items()}
+
+
+@lru_cache
+def _personal_names(kind: type[Event]) -> frozenset[str]:
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return frozenset(field.name for field in info.fields if _is_personal(field.type))
+
+
+def _is_personal(kind: msgspec.inspect.Type) -> bool:
+    """Whether the type or anything in it is marked as personal."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return bool((kind.extra or {}).get("personal")) or _is_personal(kind.type)
+    inner: list[msgspec.inspect.Type] = []
+    if isinstance(kind, msgspec.inspect.UnionType):
+        inner = list(kind.types)
+    elif isinstance(kind, msgspec.inspect.StructType):
+        inner = [field.type for field in kind.fields]
+    elif isinstance(kind, msgspec.inspect.CollectionType):
+        inner = [kind.item_type]
+    elif isinstance(kind, msgspec.inspect.DictType):
+        inner = [kind.key_type, kind.value_type]
+    elif isinstance(kind, msgspec.inspect.TupleType):
+        inner = list(kind.item_types)
+    return any(_is_personal(each) for each in inner)
