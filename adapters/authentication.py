@@ -13,15 +13,16 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 from uuid import UUID
 
 import psycopg
 import structlog
 
-from adapters.credentials import CHANNEL, PostgresCredentials
+from adapters.credentials import CHANNEL
 from adapters.http.context import unauthenticated
 from adapters.http.principal import Headers, Principal
-from adapters.tokens import LIFETIME, Expired, KeyRing, Refused, UnknownKey
+from adapters.tokens import LIFETIME, Claims, Expired, KeyRing, Refused, UnknownKey
 
 log = structlog.get_logger()
 
@@ -34,16 +35,22 @@ _KEYS = 5.0
 _AGAIN = 0.5
 
 
+class Endings(Protocol):
+    """Knows which logins ended; ``adapters.credentials.PostgresCredentials`` does."""
+
+    async def ended_within(self, seconds: float) -> list[UUID]:
+        """The logins that ended in the last ``seconds``."""
+        ...
+
+
 class EndedLogins:
     """The logins that ended within the life of an access token; keeps a key ring fresh as well.
 
     ``dsn`` and ``role`` are for the connection that listens.
     """
 
-    def __init__(
-        self, credentials: PostgresCredentials, keys: KeyRing, *, dsn: str, role: str
-    ) -> None:
-        self._credentials = credentials
+    def __init__(self, endings: Endings, keys: KeyRing, *, dsn: str, role: str) -> None:
+        self._endings = endings
         self._keys = keys
         self._dsn = dsn
         self._role = role
@@ -77,7 +84,7 @@ class EndedLogins:
     async def poll(self) -> None:
         """Look for ended logins, and now and then for new keys (often while there are none)."""
         await self._keys.load(unless_within=_KEYS if len(self._keys) else 0.0)
-        for login_id in await self._credentials.ended_within(_REMEMBERED):
+        for login_id in await self._endings.ended_within(_REMEMBERED):
             self._ended.setdefault(login_id, time.monotonic())
         horizon = time.monotonic() - _REMEMBERED
         self._ended = {login: at for login, at in self._ended.items() if at > horizon}
@@ -151,19 +158,7 @@ class TokenAuthenticator:
         scheme, _, token = raw.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise unauthenticated(detail="Authorization takes the form `Bearer <access token>`.")
-        now = self._clock()
-        try:
-            claims = self._keys.verify(token, now)
-        except UnknownKey:
-            await self._keys.load(unless_within=1.0)
-            try:
-                claims = self._keys.verify(token, now)
-            except Refused:
-                raise unauthenticated(detail="The access token is not valid.") from None
-        except Expired:
-            raise unauthenticated("TOKEN_EXPIRED") from None
-        except Refused:
-            raise unauthenticated(detail="The access token is not valid.") from None
+        claims = await self._claims(token)
         if claims.sid in self._ended:
             raise unauthenticated(detail="This login has ended.")
         principal = Principal(
@@ -178,3 +173,15 @@ class TokenAuthenticator:
         while len(self._verified) > self._size:
             self._verified.popitem(last=False)
         return principal
+
+    async def _claims(self, token: str) -> Claims:
+        try:
+            try:
+                return self._keys.verify(token, self._clock())
+            except UnknownKey:  # it may have been made a moment ago
+                await self._keys.load(unless_within=1.0)
+                return self._keys.verify(token, self._clock())
+        except Expired:
+            raise unauthenticated("TOKEN_EXPIRED") from None
+        except Refused:
+            raise unauthenticated(detail="The access token is not valid.") from None

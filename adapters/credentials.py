@@ -10,10 +10,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import msgspec
-
 from adapters.postgres.pipeline import Pipeline, Statement
 from adapters.sealing import Sealer
+from adapters.tokens import PublicKey
 from commands.credentials import NewLogin, Rotation
 
 CHANNEL = "mindstream_logins"
@@ -125,13 +124,6 @@ ENDED = Statement(
     "SELECT login_id FROM accounts_logins WHERE ended_at > now() - $1 * interval '1 second'",
     ("float8",),
 )
-
-
-class PublicKey(msgspec.Struct, frozen=True):
-    """A key that tokens are checked with; ``jwk`` is its JSON."""
-
-    kid: str
-    jwk: str
 
 
 class PostgresCredentials:

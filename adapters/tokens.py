@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from uuid import UUID, uuid4
 
 import msgspec
@@ -25,7 +25,6 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 from joserfc.util import urlsafe_b64decode
 
-from adapters.credentials import PostgresCredentials
 from commands.credentials import Subject
 
 log = structlog.get_logger()
@@ -39,6 +38,29 @@ SKEW = 5
 _TYPE = "at+jwt"
 _LONGEST = 8_192
 _SMALLEST_KEY = 2_048
+
+
+class PublicKey(msgspec.Struct, frozen=True):
+    """A key that tokens are checked with; ``jwk`` is its JSON."""
+
+    kid: str
+    jwk: str
+
+
+class KeyStore(Protocol):
+    """Keeps the signing keys; ``adapters.credentials.PostgresCredentials`` does."""
+
+    async def keep_first_key(self, kid: str, private_pem: bytes, public_jwk: str) -> None:
+        """Keep this signing key unless there is one already."""
+        ...
+
+    async def signing_key(self) -> tuple[str, bytes] | None:
+        """The id and PEM of the key that signs now; None where there is none yet."""
+        ...
+
+    async def public_keys(self, overlap: float) -> list[PublicKey]:
+        """The keys that tokens are checked with, and those retired within ``overlap`` seconds."""
+        ...
 
 
 class Refused(Exception):
@@ -97,8 +119,8 @@ def private_key(pem: bytes) -> RSAKey:
 class KeyRing:
     """The public keys, as last read. ``overlap`` keeps a retired one until its tokens are over."""
 
-    def __init__(self, credentials: PostgresCredentials, *, overlap: float = LIFETIME + 60) -> None:
-        self._credentials = credentials
+    def __init__(self, store: KeyStore, *, overlap: float = LIFETIME + 60) -> None:
+        self._store = store
         self._overlap = overlap
         self._keys: dict[str, RSAKey] = {}
         self._loaded_at = float("-inf")
@@ -110,7 +132,7 @@ class KeyRing:
         async with self._lock:
             if time.monotonic() - self._loaded_at < unless_within:
                 return
-            rows = await self._credentials.public_keys(self._overlap)
+            rows = await self._store.public_keys(self._overlap)
             jwks = [msgspec.json.decode(row.jwk) for row in rows]
             self._keys = {
                 row.kid: self._keys.get(row.kid) or RSAKey.import_key(jwk)
@@ -164,10 +186,8 @@ class SignedTokens:
 
     lifetime = LIFETIME
 
-    def __init__(
-        self, credentials: PostgresCredentials, *, new_id: Callable[[], UUID] = uuid4
-    ) -> None:
-        self._credentials = credentials
+    def __init__(self, store: KeyStore, *, new_id: Callable[[], UUID] = uuid4) -> None:
+        self._store = store
         self._new_id = new_id
         self._key: RSAKey | None = None
         self._kid = ""
@@ -184,13 +204,13 @@ class SignedTokens:
             kid = key.thumbprint()
             public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": "RS256"}
             pem = key.as_pem(private=True)
-            await self._credentials.keep_first_key(kid, pem, msgspec.json.encode(public).decode())
+            await self._store.keep_first_key(kid, pem, msgspec.json.encode(public).decode())
             await self.load()  # another process may have been first
             log.info("signing_key_made", kid=self._kid)
 
     async def load(self) -> None:
         """Take up the newest key."""
-        row = await self._credentials.signing_key()
+        row = await self._store.signing_key()
         if row is not None and row[0] != self._kid:
             self._key, self._kid = RSAKey.import_key(row[1]), row[0]
 

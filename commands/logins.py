@@ -222,10 +222,9 @@ class Logins:
             committed = await self._store.append(context, result=grant)
         return Outcome(grant, committed.position)
 
-    async def logout(self, login_id: UUID, context: Context) -> Outcome[None]:
-        """End the login: its tokens are worthless everywhere within seconds."""
+    async def end(self, login_id: UUID) -> None:
+        """Make the login's tokens worthless, everywhere within seconds; ``EndLogin`` tells it."""
         await self._credentials.end(login_id)
-        return await self._bus.dispatch(EndLogin(login_id, "logout"), context)
 
     async def _grant(
         self, person: Person, login_id: UUID, refresh_token: str, now: datetime

@@ -1,0 +1,324 @@
+"""Registration, login, refresh and logout over HTTP.
+
+Owns the translation between requests and ``commands.logins``. The calls under ``/v1/auth`` are
+open: keys for safe retries belong to the client's address there, and what is kept of a request is a
+keyed digest, since its body holds a password. Oneself is ``write_api/accounts.py``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from litestar import Request, post
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Meta
+
+from adapters.http.context import context_of, header, identify
+from adapters.http.errors import Mapper, unavailable
+from adapters.http.fresh import token
+from adapters.http.idempotency import hash_of, key_of, principal_name, replay, stored
+from adapters.http.operation import Operation
+from adapters.http.problems import Problem, register, retry_after
+from adapters.http.responses import Answer, no_content, ok
+from adapters.http.validation import decode_body
+from commands.accounts import EndLogin, RegisterPerson
+from commands.bus import Outcome
+from commands.credentials import (
+    LONGEST_PASSWORD,
+    SHORTEST_PASSWORD,
+    Grant,
+    InvalidCredentials,
+    RefreshRefused,
+    TooManyAttempts,
+    Unavailable,
+)
+from commands.logins import Logins, Visit
+from commands.ports import Idempotency, Replayed, Response
+from domain.accounts.person import EmailInUse, Person, UsernameInUse
+from domain.accounts.profile import (
+    DisplayName,
+    Email,
+    Language,
+    Terms,
+    TimeZone,
+    Username,
+)
+from domain.errors import Forbidden
+from projections.accounts.people import PersonDocument, PersonStatistics, document_of
+from write_api.answering import Answering
+from write_api.bodies import decode_checked
+
+AnyRequest = Request[Any, Any, Any]
+R = TypeVar("R")
+
+TAGS = ("Accounts",)
+
+register(
+    "EMAIL_IN_USE",
+    409,
+    "This address has an account",
+    "Log in with it, or register with another address.",
+)
+register(
+    "USERNAME_IN_USE",
+    409,
+    "This username is taken",
+    "Usernames are unique however they are cased. Choose another one.",
+)
+register(
+    "INVALID_REFRESH_TOKEN",
+    401,
+    "The refresh token is not good",
+    "It is unknown or has expired, or its login has ended. A refresh token works once: a second"
+    " use ends the login, since one of the two users cannot be its owner. Log in again.",
+)
+register(
+    "TOO_MANY_ATTEMPTS",
+    429,
+    "Too many wrong passwords",
+    "After ten wrong passwords for one account from one address no more are looked at until"
+    " `Retry-After` has passed. The account stays open from other addresses.",
+)
+
+_CHALLENGE = {"www-authenticate": "Bearer"}
+
+ERRORS: dict[type[Exception], Mapper] = {
+    EmailInUse: lambda error: Problem("EMAIL_IN_USE"),
+    UsernameInUse: lambda error: Problem("USERNAME_IN_USE"),
+    InvalidCredentials: lambda error: Problem("INVALID_CREDENTIALS", headers=_CHALLENGE),
+    RefreshRefused: lambda error: Problem("INVALID_REFRESH_TOKEN", headers=_CHALLENGE),
+    TooManyAttempts: lambda error: Problem("TOO_MANY_ATTEMPTS", headers=retry_after(error.seconds)),
+    Unavailable: lambda error: unavailable(),
+}
+"""How the accounts' refusals are answered."""
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom to register. The password must not be a common one."""
+
+    email: Email
+    password: Annotated[str, Meta(min_length=SHORTEST_PASSWORD, max_length=LONGEST_PASSWORD)]
+    display_name: DisplayName
+    username: Username | None = None
+    timezone: TimeZone | None = None
+    language: Language | None = None
+    consent: Terms
+
+
+class LoginAttempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What proves who one is. ``totp`` counts for those who have switched it on."""
+
+    email: Annotated[str, Meta(min_length=1, max_length=1024)]
+    password: Annotated[str, Meta(min_length=1, max_length=LONGEST_PASSWORD)]
+    totp: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class Refreshing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The refresh token, which is used up by this."""
+
+    refresh_token: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+CONSENT = {
+    "terms_version": "v1.0",
+    "privacy_policy_version": "v1.0",
+    "data_processing": True,
+    "marketing": False,
+}
+
+
+class Visiting:
+    """Answers calls of somebody who is not known, once for each idempotency key.
+
+    ``digest`` is keyed: what is kept of a request must not help to guess its password.
+    """
+
+    def __init__(
+        self,
+        digest: Callable[[bytes], bytes],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._digest = digest
+        self._clock = clock
+
+    async def answer(
+        self,
+        request: AnyRequest,
+        body: bytes,
+        run: Callable[[Visit], Awaitable[Outcome[R]]],
+        render: Callable[[R], Answer],
+    ) -> Answer:
+        """Run a call of somebody who is not known, once for each idempotency key."""
+        context = context_of(request)
+        rendered: list[Answer] = []
+
+        def keep(result: Any) -> Response:
+            rendered[:] = [render(result)]
+            return stored(rendered[0])
+
+        key = key_of(request)
+        idempotency = None
+        if key is not None:
+            request_hash = self._digest(hash_of(request, body))
+            idempotency = Idempotency(principal_name(request), key, request_hash, keep)
+        visit = Visit(
+            now=self._clock(),
+            correlation_id=context.request_id,
+            address=context.client_address,
+            agent=context.user_agent,
+            idempotency=idempotency,
+        )
+        try:
+            outcome = await run(visit)
+        except Replayed as first:
+            return replay(first.response, token(first.position))
+        answer = rendered[0] if rendered else render(outcome.result)
+        answer.raw_headers.append((b"consistency-token", token(outcome.position).encode("ascii")))
+        return answer
+
+
+def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTTPRouteHandler]:
+    """The handlers; ``answering`` is for those who are logged in."""
+
+    @post(
+        "/v1/auth/register",
+        opt={
+            "operation": Operation(
+                summary="Register",
+                description="Makes a person with a tenant of their own.",
+                tags=TAGS,
+                body=Registration,
+                response=PersonDocument,
+                statuses=(201,),
+                problems=("EMAIL_IN_USE", "USERNAME_IN_USE"),
+                examples={
+                    "person": {
+                        "email": "ada@example.com",
+                        "password": "a long walk by the river",
+                        "display_name": "Ada",
+                        "timezone": "Europe/Lisbon",
+                        "language": "en",
+                        "consent": CONSENT,
+                    }
+                },
+                operation_id="register",
+            )
+        },
+    )
+    async def register_person(request: AnyRequest) -> Answer:
+        body = await request.body()
+        asked = await decode_checked(request, body, Registration, logins.faults)
+
+        async def run(visit: Visit) -> Outcome[Person]:
+            command = RegisterPerson(
+                email=asked.email,
+                display_name=asked.display_name,
+                username=asked.username,
+                timezone=asked.timezone or "UTC",
+                language=asked.language or "en",
+                terms=asked.consent,
+                address=visit.address,
+                agent=visit.agent,
+            )
+            return await logins.register(command, asked.password, visit)
+
+        def render(person: Person) -> Answer:
+            return ok(
+                request,
+                document_of(
+                    person, totals=PersonStatistics(), last_login_at=None, now=person.created_at
+                ),
+                status=201,
+                message="Registered",
+                etag=person.version,
+                location="/v1/me",
+            )
+
+        return await visiting.answer(request, body, run, render)
+
+    def granted(request: AnyRequest) -> Callable[[Grant], Answer]:
+        return lambda grant: ok(request, grant, message="Logged in")
+
+    @post(
+        "/v1/auth/login",
+        status_code=200,
+        opt={
+            "operation": Operation(
+                summary="Log in",
+                description="An unknown address and a wrong password are answered alike. Ten wrong"
+                " passwords for one account from one address close it to that address for a while.",
+                tags=TAGS,
+                body=LoginAttempt,
+                response=Grant,
+                problems=("INVALID_CREDENTIALS", "TOO_MANY_ATTEMPTS", "UNAVAILABLE"),
+                examples={
+                    "person": {"email": "ada@example.com", "password": "a long walk by the river"}
+                },
+                operation_id="login",
+            )
+        },
+    )
+    async def login(request: AnyRequest) -> Answer:
+        body = await request.body()
+        asked = decode_body(body, header(request, b"content-type"), LoginAttempt)
+        return await visiting.answer(
+            request,
+            body,
+            lambda visit: logins.login(asked.email, asked.password, visit),
+            granted(request),
+        )
+
+    @post(
+        "/v1/auth/refresh",
+        status_code=200,
+        opt={
+            "operation": Operation(
+                summary="Exchange a refresh token for new tokens",
+                description="Each refresh token works once. A second use ends the login, with all"
+                " tokens that came of it.",
+                tags=TAGS,
+                body=Refreshing,
+                response=Grant,
+                problems=("INVALID_REFRESH_TOKEN",),
+                operation_id="refresh",
+            )
+        },
+    )
+    async def refresh(request: AnyRequest) -> Answer:
+        body = await request.body()
+        asked = decode_body(body, header(request, b"content-type"), Refreshing)
+        return await visiting.answer(
+            request,
+            body,
+            lambda visit: logins.refresh(asked.refresh_token, visit),
+            granted(request),
+        )
+
+    @post(
+        "/v1/auth/logout",
+        status_code=204,
+        opt={
+            "operation": Operation(
+                summary="Log out",
+                description="Ends the bearer's login; its tokens are refused within seconds.",
+                tags=TAGS,
+                statuses=(204,),
+                problems=("UNAUTHENTICATED", "FORBIDDEN"),
+                # The path is open like all of /v1/auth, but somebody must be logged in.
+                open=False,
+                operation_id="logout",
+            )
+        },
+    )
+    async def logout(request: AnyRequest) -> Answer:
+        principal = await identify(request)
+        if principal.login_id is None:
+            raise Forbidden("An API key is no login.")
+        await logins.end(principal.login_id)
+        command = EndLogin(principal.login_id, "logout")
+        return await answering.answer(request, command, lambda _: no_content(request))
+
+    return [register_person, login, refresh, logout]
