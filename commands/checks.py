@@ -57,35 +57,25 @@ class _Compiler:
 
     def __init__(self) -> None:
         self._structs: dict[type, Checker] = {}
+        self._composed: dict[type, Callable[[Any], Checker]] = {
+            inspect.StructType: self._struct,
+            inspect.UnionType: self._union,
+            inspect.TupleType: self._tuple,
+            inspect.ListType: self._list,
+            inspect.VarTupleType: self._list,
+            inspect.SetType: self._list,
+            inspect.FrozenSetType: self._list,
+            inspect.DictType: self._dict,
+        }
 
     def checker(self, info: inspect.Type) -> Checker:
         if isinstance(info, inspect.Metadata):
             return self.checker(info.type)
-        if isinstance(info, inspect.StructType):
-            return self._struct(info)
-        if isinstance(info, inspect.UnionType):
-            return self._union(info)
-        if isinstance(info, inspect.TupleType):
-            return self._tuple(info)
-        if isinstance(info, inspect.CollectionType):
-            return self._list(info)
-        if isinstance(info, inspect.DictType):
-            return self._dict(info)
-        if isinstance(info, inspect.EnumType):
-            return _choice([member.value for member in info.cls])
-        if isinstance(info, inspect.LiteralType):
-            return _choice(info.values)
-        if isinstance(info, inspect.StrType):
-            return _string(info)
-        if isinstance(info, inspect.IntType | inspect.FloatType):
-            return _number(info)
-        if isinstance(info, inspect.BoolType):
-            return _plain_type(bool, _name(info))
-        if isinstance(info, inspect.NoneType):
-            return _plain_type(type(None), _name(info))
-        if isinstance(info, inspect.AnyType | inspect.RawType):
-            return _anything
-        return _formatted(info)
+        composed = self._composed.get(type(info))
+        if composed is not None:
+            return composed(info)
+        simple = _SIMPLE.get(type(info))
+        return simple(info) if simple is not None else _formatted(info)
 
     def _struct(self, info: inspect.StructType) -> Checker:
         known = self._structs.get(info.cls)
@@ -124,13 +114,13 @@ class _Compiler:
 
     def _list(self, info: inspect.CollectionType) -> Checker:
         item_checker = self.checker(info.item_type)
-        shortest, longest = info.min_length, info.max_length
+        bounds = (info.min_length, info.max_length)
 
         def check(value: Any, path: str, faults: list[Fault]) -> None:
             if not isinstance(value, list | tuple):
                 faults.append(_wrong(path, "a list", value))
                 return
-            _length(len(value), shortest, longest, "entries", path, faults)
+            _length(len(value), bounds, "entries", path, faults)
             for index, item in enumerate(value):
                 if len(faults) >= MAX_FAULTS:
                     return
@@ -145,7 +135,7 @@ class _Compiler:
             if not isinstance(value, list | tuple):
                 faults.append(_wrong(path, "a list", value))
                 return
-            _length(len(value), len(checkers), len(checkers), "entries", path, faults)
+            _length(len(value), (len(checkers), len(checkers)), "entries", path, faults)
             for index, (checker, item) in enumerate(zip(checkers, value, strict=False)):
                 checker(item, _join(path, str(index)), faults)
 
@@ -154,13 +144,13 @@ class _Compiler:
     def _dict(self, info: inspect.DictType) -> Checker:
         key_checker = self.checker(info.key_type)
         item_checker = self.checker(info.value_type)
-        shortest, longest = info.min_length, info.max_length
+        bounds = (info.min_length, info.max_length)
 
         def check(value: Any, path: str, faults: list[Fault]) -> None:
             if not isinstance(value, dict):
                 faults.append(_wrong(path, "an object", value))
                 return
-            _length(len(value), shortest, longest, "fields", path, faults)
+            _length(len(value), bounds, "fields", path, faults)
             for key, item in value.items():
                 if len(faults) >= MAX_FAULTS:
                     return
@@ -239,7 +229,7 @@ def _any_of(checkers: Iterable[Checker], name: str) -> Checker:
 
 
 def _string(info: inspect.StrType) -> Checker:
-    shortest, longest = info.min_length, info.max_length
+    bounds = (info.min_length, info.max_length)
     pattern = re.compile(info.pattern) if info.pattern else None
 
     def check(value: Any, path: str, faults: list[Fault]) -> None:
@@ -248,10 +238,9 @@ def _string(info: inspect.StrType) -> Checker:
             return
         if not _clean(value, path, faults):
             return
-        _length(len(value), shortest, longest, "characters", path, faults)
-        if pattern is not None and (shortest is None or len(value) >= shortest):
-            if not pattern.search(value):
-                _add(faults, path, "invalid_format", "This text does not have the form asked for.")
+        long_enough = _length(len(value), bounds, "characters", path, faults)
+        if pattern is not None and long_enough and not pattern.search(value):
+            _add(faults, path, "invalid_format", "This text does not have the form asked for.")
 
     return check
 
@@ -351,6 +340,19 @@ def _anything(value: Any, path: str, faults: list[Fault]) -> None:
             _anything(item, _join(path, str(index)), faults)
 
 
+_SIMPLE: dict[type, Callable[[Any], Checker]] = {
+    inspect.AnyType: lambda _: _anything,
+    inspect.RawType: lambda _: _anything,
+    inspect.StrType: _string,
+    inspect.IntType: _number,
+    inspect.FloatType: _number,
+    inspect.BoolType: lambda info: _plain_type(bool, _name(info)),
+    inspect.NoneType: lambda info: _plain_type(type(None), _name(info)),
+    inspect.EnumType: lambda info: _choice(member.value for member in info.cls),
+    inspect.LiteralType: lambda info: _choice(info.values),
+}
+
+
 def _python_type(info: inspect.Type) -> Any:
     """The type that a leaf stands for, with its constraints."""
     kind = next((k for leaf, k in _LEAVES if isinstance(info, leaf)), getattr(info, "cls", Any))
@@ -409,16 +411,20 @@ def _clean(text: str, path: str, faults: list[Fault]) -> bool:
 
 def _length(
     length: int,
-    shortest: int | None,
-    longest: int | None,
+    bounds: tuple[int | None, int | None],
     what: str,
     path: str,
     faults: list[Fault],
-) -> None:
+) -> bool:
+    """Whether the length is within its bounds."""
+    shortest, longest = bounds
     if shortest is not None and length < shortest:
         _add(faults, path, "too_short", f"This must have at least {shortest} {what}.")
     elif longest is not None and length > longest:
         _add(faults, path, "too_long", f"This must have at most {longest} {what}.")
+    else:
+        return True
+    return False
 
 
 def _add(faults: list[Fault], path: str, code: str, message: str) -> None:

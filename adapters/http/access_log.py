@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import suppress
 from typing import Literal
+from uuid import UUID
 
 import msgspec
 
@@ -21,19 +22,26 @@ _FLUSH_AFTER = 0.1
 _SLOW = 1.0
 
 
-class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One answered request; ``ms`` is its duration."""
+class Line(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    omit_defaults=True,
+    kw_only=True,
+    tag_field="event",
+    tag="request",
+):
+    """One answered request; ``at`` is Unix time in seconds, ``ms`` its duration."""
 
-    at: datetime
+    at: float
     level: str
-    event: str
     service: str
     request_id: str
     method: str
     route: str
     status: int
     ms: float
-    user_id: str | None = None
+    user_id: UUID | None = None
     client_version: str | None = None
 
 
@@ -64,37 +72,10 @@ class AccessLog:
             return False
         return status >= 400 or seconds >= _SLOW or client_version is not None
 
-    def add(
-        self,
-        service: str,
-        request_id: str,
-        method: str,
-        route: str,
-        status: int,
-        seconds: float,
-        user_id: str | None,
-        client_version: str | None,
-    ) -> None:
-        """Log a request."""
-        failed = status >= 500
-        self._lines.append(
-            self._encode(
-                Line(
-                    datetime.now(UTC),
-                    "error" if failed else "info",
-                    "request",
-                    service,
-                    request_id,
-                    method,
-                    route,
-                    status,
-                    round(seconds * 1000, 3),
-                    user_id,
-                    client_version,
-                )
-            )
-        )
-        if failed:
+    def add(self, line: Line) -> None:
+        """Log a request; must run on the event loop."""
+        self._lines.append(self._encode(line))
+        if line.level == "error":
             self.flush()
         elif not self._scheduled:
             self._scheduled = True
@@ -104,10 +85,8 @@ class AccessLog:
         """Write what was gathered; a log that cannot be written does not stop the service."""
         if self._lines:
             lines, self._lines = self._lines, []
-            try:
+            with suppress(OSError):
                 self._write(b"\n".join(lines) + b"\n")
-            except OSError:
-                pass
 
     def _later(self) -> None:
         self._scheduled = False

@@ -15,6 +15,7 @@ import uuid_utils
 from adapters.http.addresses import Addresses
 from adapters.http.principal import Authenticator, Headers, Principal
 from adapters.http.problems import Problem
+from adapters.http.routes import Routes
 
 KEY = "mindstream"
 """Where the context stands in the ASGI scope."""
@@ -41,6 +42,7 @@ class RequestContext(msgspec.Struct, gc=False):
     principal: Principal | None = None
     authenticator: Authenticator | None = None
     addresses: Addresses | None = None
+    routes: Routes | None = None
 
     @property
     def client_address(self) -> str | None:

@@ -134,6 +134,15 @@ def _described(error: BaseException) -> str:
     return f"{name} at {where}"
 
 
+def _offered(request: HasScope) -> str | None:
+    """What the path takes over both APIs, if this method is not among it."""
+    routes = context_of(request).routes
+    if routes is None:
+        return None
+    methods = routes.methods(request.scope["path"])
+    return None if request.scope["method"] in methods else ", ".join(sorted(methods))
+
+
 def _from_litestar(request: HasScope, error: HTTPException) -> Problem:
     """A refusal by the framework itself: an unknown path or method, most often."""
     code = _BY_STATUS.get(error.status_code)
@@ -141,6 +150,10 @@ def _from_litestar(request: HasScope, error: HTTPException) -> Problem:
         if error.status_code < 500:
             return Problem("MALFORMED_REQUEST")
         return internal(request, error)
+    if code in ("NOT_FOUND", "METHOD_NOT_ALLOWED") and "path_template" not in request.scope:
+        elsewhere = _offered(request)
+        if elsewhere:
+            return Problem("METHOD_NOT_ALLOWED", headers={"allow": elsewhere})
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if code == "UNAUTHENTICATED":
         headers.setdefault("www-authenticate", "Bearer")

@@ -67,7 +67,7 @@ class RateLimiter:
         self._reachable = True
 
     def check(self, key: str, now: float, limit: int | None = None) -> Decision:
-        """Count one request of ``key`` at ``now`` (Unix time, seconds); a refused one costs nothing.
+        """Count one request of ``key`` at ``now`` (Unix seconds); a refused one costs nothing.
 
         ``limit`` is the key's own number per minute.
         """
@@ -84,15 +84,6 @@ class RateLimiter:
             cell.unsent += 1
             self._dirty[key] = cell
         return Decision(True, left, reset, most)
-
-    def peek(self, key: str, now: float, limit: int | None = None) -> Decision:
-        """What ``check`` would say, without counting."""
-        most = self.per_minute if limit is None else limit
-        cell = self._cells.get(key)
-        if cell is None or cell.ends <= now:
-            return Decision(most > 0, most, WINDOW, most)
-        left = max(0, most - cell.used)
-        return Decision(left > 0, left, math.ceil(cell.ends - now), most)
 
     def _open(self, key: str, now: float) -> _Cell:
         if now >= self._sweep_at or len(self._cells) >= _MAX_KEYS:
@@ -133,7 +124,7 @@ class RateLimiter:
         try:
             async with asyncio.timeout(2):
                 replies = await self._exchange(sent, now)
-        except Exception as error:  # whatever the client raises, requests go on
+        except Exception as error:  # noqa: BLE001  whatever the client raises, requests go on
             for key, (cell, count) in sent.items():
                 cell.unsent += count
                 self._dirty.setdefault(key, cell)

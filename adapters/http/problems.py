@@ -80,7 +80,10 @@ class Problem(Exception):
 
 
 _RESERVED = frozenset(
-    "type title status detail instance success message timestamp requestId code errors".split()
+    (
+        *("type", "title", "status", "detail", "instance"),
+        *("success", "message", "timestamp", "requestId", "code", "errors"),
+    )
 )
 
 
@@ -130,8 +133,10 @@ for _code, _status, _title, _explanation in (
         "MALFORMED_JSON",
         400,
         "The body is not JSON",
-        "The body could not be read as JSON in UTF-8. The detail names the byte where that is"
-        " known. Nothing was changed.",
+        (
+            "The body could not be read as JSON in UTF-8. The detail names the byte where that is"
+            " known. Nothing was changed."
+        ),
     ),
     (
         "MALFORMED_REQUEST",
@@ -149,8 +154,10 @@ for _code, _status, _title, _explanation in (
         "UNAUTHENTICATED",
         401,
         "Authentication is needed",
-        "Send `Authorization: Bearer …` with an access token, or `X-API-Key`. The credentials"
-        " that came, if any, are not valid, or the login they belong to has ended.",
+        (
+            "Send `Authorization: Bearer …` with an access token, or `X-API-Key`. The credentials"
+            " that came, if any, are not valid, or the login they belong to has ended."
+        ),
     ),
     (
         "TOKEN_EXPIRED",
@@ -192,15 +199,19 @@ for _code, _status, _title, _explanation in (
         "DUPLICATE_ENTRY_DATE",
         409,
         "This day has an entry",
-        "There is one entry for each day. The member `entry_id` names the existing one: change"
-        " that, or choose another day.",
+        (
+            "There is one entry for each day. The member `entry_id` names the existing one: change"
+            " that, or choose another day."
+        ),
     ),
     (
         "IDEMPOTENCY_IN_PROGRESS",
         409,
         "The first request with this key still runs",
-        "Repeat the request after the time in `Retry-After`; it then answers with the outcome of"
-        " the first one.",
+        (
+            "Repeat the request after the time in `Retry-After`; it then answers with the outcome"
+            " of the first one."
+        ),
     ),
     (
         "CONFLICT",
@@ -230,8 +241,10 @@ for _code, _status, _title, _explanation in (
         "VALIDATION_FAILED",
         422,
         "The request is invalid",
-        "The member `errors` lists every fault with its field, a stable code and a sentence."
-        " Correct them and send the request again.",
+        (
+            "The member `errors` lists every fault with its field, a stable code and a sentence."
+            " Correct them and send the request again."
+        ),
     ),
     (
         "IDEMPOTENCY_KEY_REUSED",
@@ -243,15 +256,19 @@ for _code, _status, _title, _explanation in (
         "INVALID_CURSOR",
         422,
         "The cursor does not belong here",
-        "Send a cursor only to the list that gave it, with the same filters and order, as the"
-        " same person. Begin again without one.",
+        (
+            "Send a cursor only to the list that gave it, with the same filters and order, as the"
+            " same person. Begin again without one."
+        ),
     ),
     (
         "IF_MATCH_REQUIRED",
         428,
         "If-Match is required",
-        "Send the ETag of the version that you read in `If-Match`, so that no change of somebody"
-        " else is lost.",
+        (
+            "Send the ETag of the version that you read in `If-Match`, so that no change of"
+            " somebody else is lost."
+        ),
     ),
     (
         "RATE_LIMITED",
@@ -263,16 +280,20 @@ for _code, _status, _title, _explanation in (
         "INTERNAL_ERROR",
         500,
         "Something went wrong on our side",
-        "The fault was logged under the `requestId`. A request with an Idempotency-Key can safely"
-        " be repeated.",
+        (
+            "The fault was logged under the `requestId`. A request with an Idempotency-Key can"
+            " safely be repeated."
+        ),
     ),
     (
         "READ_MODEL_BEHIND",
         503,
         "The read model has not caught up with your write",
-        "The member `projection` names it, and `lag` how far it is behind. Repeat the request"
-        " after `Retry-After`, wait longer with `Prefer: wait=10`, or leave out the"
-        " Consistency-Token to read what there is.",
+        (
+            "The member `projection` names it, and `lag` how far it is behind. Repeat the request"
+            " after `Retry-After`, wait longer with `Prefer: wait=10`, or leave out the"
+            " Consistency-Token to read what there is."
+        ),
     ),
     (
         "UNAVAILABLE",

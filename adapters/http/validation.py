@@ -23,6 +23,7 @@ from domain.faults import Fault, Invalid
 T = TypeVar("T")
 
 JSON = "application/json"
+_PLAIN_JSON = frozenset((JSON, JSON.encode()))
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)]
@@ -40,7 +41,7 @@ def decode_body(raw: bytes, content_type: str | bytes | None, kind: type[T]) -> 
     Raises:
         Problem: 415, 400 ``MALFORMED_JSON``, or 422 with every fault.
     """
-    if content_type != b"application/json" and content_type != JSON:
+    if content_type not in _PLAIN_JSON:
         _check_content_type(raw, content_type)
     try:
         return pure.decode(raw, kind)

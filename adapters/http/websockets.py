@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
+from adapters.http.exchange import NO_STORE, NOSNIFF, Exchange, Receive, Send
 from adapters.http.problems import MEDIA_TYPE, Problem, render
 
 _EXTENSION = "websocket.http.response"
@@ -21,28 +19,22 @@ def with_subprotocol_credentials(headers: dict[bytes, bytes]) -> dict[bytes, byt
     return {**headers, b"authorization": b"Bearer " + offered[1]}
 
 
-async def refuse(
-    scope: MutableMapping[str, Any],
-    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
-    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
-    problem: Problem,
-    request_id: str,
-    extra: list[tuple[bytes, bytes]],
-) -> None:
+async def refuse(exchange: Exchange, receive: Receive, send: Send, problem: Problem) -> None:
     """Refuse the upgrade: with the problem where the server can, else with a bare 403."""
-    if _EXTENSION not in (scope.get("extensions") or {}):
+    context = exchange.context
+    if _EXTENSION not in (context.scope.get("extensions") or {}):
         await receive()  # websocket.connect
         await send({"type": "websocket.close", "code": 4000 + problem.status, "reason": ""})
         return
-    body = render(problem, request_id, scope["path"])
+    body = render(problem, context.request_id, context.scope["path"])
     headers = [
         (b"content-type", MEDIA_TYPE),
         (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", request_id.encode("ascii")),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),
-        *extra,
+        (b"x-request-id", context.request_id.encode("ascii")),
+        NOSNIFF,
+        NO_STORE,
+        *exchange.limited,
+        *((k.encode("latin-1"), v.encode("latin-1")) for k, v in problem.headers.items()),
     ]
-    headers.extend((k.encode("latin-1"), v.encode("latin-1")) for k, v in problem.headers.items())
     await send({"type": f"{_EXTENSION}.start", "status": problem.status, "headers": headers})
     await send({"type": f"{_EXTENSION}.body", "body": body})
