@@ -13,6 +13,9 @@ from uuid import UUID
 import msgspec
 
 State = Literal["pending", "running", "succeeded", "failed", "cancelled"]
+End = Literal["succeeded", "failed", "cancelled"]
+Held = Literal["held", "cancelled", "lost"]
+"""What a worker learns of its operation: still its own, not wanted any more, not its own."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -39,3 +42,38 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     error: Failure | None
     created_at: datetime.datetime
     finished_at: datetime.datetime | None
+
+
+class NewOperation(msgspec.Struct, frozen=True, kw_only=True):
+    """Work to be accepted.
+
+    ``idempotency_key`` and ``request_hash`` are the client's, None where it sent none.
+    """
+
+    id: UUID
+    kind: str
+    user_id: UUID
+    tenant_id: UUID
+    correlation_id: str
+    created_at: datetime.datetime
+    input_bytes: int = 0
+    idempotency_key: str | None = None
+    request_hash: bytes | None = None
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation that a worker has.
+
+    ``attempts`` counts how often it was begun since the last progress, this time included;
+    ``again`` says that somebody has worked on it before.
+    """
+
+    id: UUID
+    kind: str
+    user_id: UUID
+    tenant_id: UUID
+    correlation_id: str
+    input_bytes: int
+    attempts: int
+    again: bool
+    cancel_requested: bool

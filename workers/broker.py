@@ -7,10 +7,11 @@ scheduler offers again what nobody took. Retries are therefore not dramatiq's.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import dramatiq
+import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO, Middleware, Retries, ShutdownNotifications, TimeLimit
@@ -37,13 +38,11 @@ def redis_broker(url: str, *, works: bool) -> RedisBroker:
     ]
     if works:
         middleware.append(AsyncIO())
-    broker = RedisBroker(
-        url=url,
-        middleware=middleware,
-        namespace="mindstream:jobs",
-        heartbeat_timeout=15_000,
-        socket_timeout=ANSWER_WITHIN,
-        socket_connect_timeout=ANSWER_WITHIN,
+    client = redis.Redis.from_url(
+        url, socket_timeout=ANSWER_WITHIN, socket_connect_timeout=ANSWER_WITHIN
+    )
+    broker = RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq leaves it without types
+        client=client, middleware=middleware, namespace="mindstream:jobs", heartbeat_timeout=15_000
     )
     broker.declare_queue(QUEUE)
     return broker
@@ -58,19 +57,16 @@ class Offers:
 
     async def offer(self, kind: str, operation_id: UUID) -> bool:
         """Whether the broker took it; if not, the scheduler will try again."""
-        message = cast(
-            "dramatiq.Message[Any]",
-            dramatiq.Message(
-                queue_name=QUEUE,
-                actor_name=kind,
-                args=(str(operation_id),),
-                kwargs={},
-                options={},
-            ),
+        message: dramatiq.Message[Any] = dramatiq.Message(
+            queue_name=QUEUE,
+            actor_name=kind,
+            args=(str(operation_id),),
+            kwargs={},
+            options={},
         )
         try:
             await asyncio.to_thread(self._broker.enqueue, message)
-        except (dramatiq.DramatiqError, OSError) as error:
+        except (dramatiq.DramatiqError, redis.RedisError, OSError) as error:
             log.warning("broker_unreachable", reason=type(error).__name__)
             return False
         return True

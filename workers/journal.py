@@ -29,13 +29,12 @@ from commands.journal_import import (
     refused_line,
 )
 from commands.ports import Context, EventStore, Idempotency, Replayed, Response
-from domain.operation import Failure
+from domain.operation import Claimed, Failure
 from workers.broker import QUEUE, TIME_LIMIT
 from workers.operations import (
     LEASE,
     MAX_ATTEMPTS,
     Cancelled,
-    Claimed,
     LeaseLost,
     Operations,
     Run,
@@ -68,8 +67,11 @@ class Importing(msgspec.Struct, frozen=True):
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-class ImportResult(msgspec.Struct, frozen=True):
-    """The operation's result: how many entries were written, and each line that was not."""
+class ImportResult(msgspec.Struct):
+    """The operation's result: how many entries were written, and each line that was not.
+
+    It grows with each batch, so that whoever stops half way can tell what was done.
+    """
 
     accepted: int
     refused: list[RefusedLine]
@@ -81,20 +83,16 @@ class TooManyRefused(Exception):
 
 def declare_import(
     broker: dramatiq.Broker, importing: Callable[[], Awaitable[Importing]]
-) -> dramatiq.Actor[[str], Awaitable[None]]:
+) -> dramatiq.Actor[[str], None]:
     """Declare the actor; ``importing`` opens what it needs, on the worker's event loop, once."""
 
     async def run(operation_id: str) -> None:
         await import_journal(UUID(operation_id), await importing())
 
-    return dramatiq.actor(
-        run,
-        broker=broker,
-        actor_name=IMPORT,
-        queue_name=QUEUE,
-        max_retries=0,
-        time_limit=TIME_LIMIT,
+    declare = dramatiq.actor(
+        broker=broker, actor_name=IMPORT, queue_name=QUEUE, max_retries=0, time_limit=TIME_LIMIT
     )
+    return declare(run)
 
 
 def owner_name() -> str:
@@ -117,7 +115,7 @@ async def import_journal(operation_id: UUID, importing: Importing) -> None:
             await operations.finish(operation_id, owner, "failed", error=error)
             return
         async with Run(operations, claimed, owner) as run:
-            result = await _import(claimed, importing, run, result)
+            await _import(claimed, importing, run, result)
         await operations.finish(operation_id, owner, "succeeded", result=result)
     except Cancelled:
         await operations.finish(operation_id, owner, "cancelled", result=result)
@@ -126,38 +124,35 @@ async def import_journal(operation_id: UUID, importing: Importing) -> None:
         await operations.finish(operation_id, owner, "failed", result=result, error=error)
     except LeaseLost:
         log.info("operation_lost", operation_id=str(operation_id))
-    except Exception as error:
-        log.warning("import_interrupted", operation_id=str(operation_id), reason=repr(type(error)))
+    except Exception as error:  # noqa: BLE001  whatever it was, another run may get further
+        log.warning(
+            "import_interrupted", operation_id=str(operation_id), reason=type(error).__name__
+        )
         await operations.release(operation_id, owner, PAUSE)
 
 
-async def _import(
-    claimed: Claimed, importing: Importing, run: Run, result: ImportResult
-) -> ImportResult:
-    """Import batch after batch; ``result`` is kept up with each, for those who stop it."""
-    accepted, batch_no, lines = 0, 0, 0
+async def _import(claimed: Claimed, importing: Importing, run: Run, result: ImportResult) -> None:
+    """Import batch after batch."""
+    batch_no = 0
     batch: list[Line] = []
     async for number, raw, offset in numbered(importing.operations.input(claimed.id)):
-        lines = number
         if raw is None:
             message = f"A line has at most {MAX_LINE} bytes."
             batch.append(refused_line(number, "too_long", message))
         else:
             batch.append(read_line(number, raw, importing.new_id(), claimed.user_id))
         if len(batch) == BATCH:
-            accepted += await _commit(claimed, importing, batch_no, batch, result)
+            await _commit(claimed, importing, batch_no, batch, result)
             batch, batch_no = [], batch_no + 1
-            msgspec.structs.force_setattr(result, "accepted", accepted)
             await run.step(offset / max(claimed.input_bytes, 1), f"{number} lines read")
     if batch:
-        accepted += await _commit(claimed, importing, batch_no, batch, result)
-    return ImportResult(accepted, result.refused)
+        await _commit(claimed, importing, batch_no, batch, result)
 
 
 async def _commit(
     claimed: Claimed, importing: Importing, batch_no: int, batch: list[Line], result: ImportResult
-) -> int:
-    """Write the batch or find that it was written; how many entries are in."""
+) -> None:
+    """Write the batch or find that it was written, and add what became of its lines."""
     key = Idempotency(
         principal=f"op:{claimed.id}",
         key=str(batch_no),
@@ -179,10 +174,10 @@ async def _commit(
         done: BatchResult = outcome.result
     except Replayed as replayed:
         done = _decode_result(replayed.response.body)
+    result.accepted += done.accepted
     result.refused.extend(done.refused)
     if len(result.refused) > MAX_REFUSED:
         raise TooManyRefused
-    return done.accepted
 
 
 async def numbered(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes | None, int]]:

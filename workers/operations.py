@@ -17,10 +17,9 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 from uuid import UUID
 
-import msgspec
 import structlog
 
-from domain.operation import Failure
+from domain.operation import Claimed, Failure, Held
 
 log = structlog.get_logger()
 
@@ -32,22 +31,6 @@ REPORT_EVERY = 0.5
 """Seconds between reports of progress, at least."""
 MAX_ATTEMPTS = 50
 """How often an operation is begun without getting any further, before it fails."""
-
-Held = Literal["held", "cancelled", "lost"]
-
-
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation that this worker has. ``attempts`` counts this one, since the last progress."""
-
-    id: UUID
-    kind: str
-    user_id: UUID
-    tenant_id: UUID
-    correlation_id: str
-    input_bytes: int
-    attempts: int
-    again: bool
-    cancel_requested: bool
 
 
 class Operations(Protocol):

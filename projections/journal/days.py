@@ -62,7 +62,7 @@ TIMEZONE = Query(
 )
 
 
-class DayRow(msgspec.Struct, frozen=True, kw_only=True):
+class DayRow(msgspec.Struct, frozen=True):
     """A row of ``journal_days``: an entry's day."""
 
     entry_id: UUID

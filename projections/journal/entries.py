@@ -95,14 +95,14 @@ class EntryDocument(msgspec.Struct, kw_only=True, gc=False):
     updated_at: datetime.datetime
 
 
-class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
+class EntryRow(msgspec.Struct, frozen=True):
     """A row of ``journal_entries``; ``document`` is JSON."""
 
     entry_id: UUID
     user_id: UUID
     date: datetime.date
     mood: Mood | None
-    tags: tuple[str, ...]
+    tags: list[str]
     is_private: bool
     state: State
     updated_at: datetime.datetime
@@ -143,7 +143,7 @@ class Entries(RowView[EntryRow]):
                 user_id=event.user_id,
                 date=event.date,
                 mood=event.mood,
-                tags=event.tags,
+                tags=list(event.tags),
                 is_private=event.is_private,
                 state="active",
                 updated_at=at,
@@ -166,7 +166,7 @@ class Entries(RowView[EntryRow]):
             user_id=row.user_id,
             date=document.date,
             mood=document.mood,
-            tags=document.tags,
+            tags=list(document.tags),
             is_private=document.is_private,
             state=document.state,
             updated_at=at,

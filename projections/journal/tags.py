@@ -34,12 +34,12 @@ TAGS = Query(
 )
 
 
-class TagsRow(msgspec.Struct, frozen=True, kw_only=True):
+class TagsRow(msgspec.Struct, frozen=True):
     """A row of ``journal_tags``: the tags of one entry, never none."""
 
     entry_id: UUID
     user_id: UUID
-    tags: tuple[str, ...]
+    tags: list[str]
     active: bool
 
 
@@ -77,7 +77,7 @@ class Tags(RowView[TagsRow]):
             if not event.tags:
                 return None
             return TagsRow(
-                entry_id=event.entry_id, user_id=event.user_id, tags=event.tags, active=True
+                entry_id=event.entry_id, user_id=event.user_id, tags=list(event.tags), active=True
             )
         if row is None:
             return None

@@ -1,0 +1,314 @@
+"""The operations in the write database: for the workers, and for both APIs.
+
+Owns the SQL on ``operations`` and ``operation_input``. Times of leases are the database's, so that
+workers on several machines need not agree on theirs. Input lies sealed until the work is done.
+Implements the ports ``workers.operations.Operations``, ``write_api.operations.Accepting`` and
+``read_api.operations.Showing``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from adapters.postgres.pipeline import Pipeline, Statement
+from adapters.postgres.reader import SET_USER
+from commands.ports import KeyReused
+from domain.operation import Claimed, End, Failure, Held, NewOperation, Operation
+
+_SHAPE = """id, kind, state, progress, eta_seconds, detail, result::text, error::text, created_at,
+    finished_at"""
+
+STAGE = Statement(
+    "operation_stage",
+    "INSERT INTO operation_input (operation_id, chunk_no, data) VALUES ($1, $2, $3)",
+    ("uuid", "int4", "bytea"),
+)
+DROP_INPUT = Statement(
+    "operation_drop_input",
+    "DELETE FROM operation_input WHERE operation_id = $1 AND NOT EXISTS ("
+    "SELECT FROM operations WHERE id = $1 AND state IN ('pending', 'running'))",
+    ("uuid",),
+)
+ACCEPT = Statement(
+    "operation_accept",
+    "INSERT INTO operations (id, kind, user_id, tenant_id, correlation_id, created_at,"
+    " input_bytes, idempotency_key, request_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    " ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
+    ("uuid", "text", "uuid", "uuid", "text", "timestamptz", "int8", "text", "bytea"),
+)
+BY_KEY = Statement(
+    "operation_by_key",
+    f"SELECT {_SHAPE}, request_hash FROM operations WHERE user_id = $1 AND idempotency_key = $2",
+    ("uuid", "text"),
+)
+GET = Statement(
+    "operation_get",
+    f"SELECT {_SHAPE} FROM operations WHERE id = $1 AND user_id = $2",
+    ("uuid", "uuid"),
+)
+# What nobody has begun is over at once; whoever has begun stops at its next step.
+CANCEL = Statement(
+    "operation_cancel",
+    f"""
+    UPDATE operations SET
+        cancel_requested = cancel_requested OR state IN ('pending', 'running'),
+        finished_at = CASE WHEN state = 'pending' THEN now() ELSE finished_at END,
+        eta_seconds = CASE WHEN state = 'pending' THEN NULL ELSE eta_seconds END,
+        state = CASE WHEN state = 'pending' THEN 'cancelled' ELSE state END
+    WHERE id = $1 AND user_id = $2
+    RETURNING {_SHAPE}
+    """,
+    ("uuid", "uuid"),
+)
+CLAIM = Statement(
+    "operation_claim",
+    """
+    UPDATE operations o SET
+        state = 'running', lease_owner = $2, lease_until = now() + $3 * interval '1 second',
+        attempts = attempts + 1, started_at = coalesce(o.started_at, now()),
+        offered_at = NULL, offers = 0
+    FROM (SELECT id, started_at IS NOT NULL AS again FROM operations WHERE id = $1 FOR UPDATE) old
+    WHERE o.id = old.id AND state IN ('pending', 'running')
+      AND (lease_until IS NULL OR lease_until < now())
+    RETURNING o.id, kind, user_id, tenant_id, correlation_id, input_bytes, attempts, again,
+              cancel_requested
+    """,
+    ("uuid", "text", "float8"),
+)
+REPORT = Statement(
+    "operation_report",
+    """
+    UPDATE operations SET
+        lease_until = now() + $3 * interval '1 second',
+        attempts = CASE WHEN $4 > progress THEN 1 ELSE attempts END,
+        progress = greatest(progress, $4), eta_seconds = $5, detail = coalesce($6, detail)
+    WHERE id = $1 AND lease_owner = $2 AND state = 'running'
+    RETURNING cancel_requested
+    """,
+    ("uuid", "text", "float8", "float8", "int4", "text"),
+)
+FINISH = Statement(
+    "operation_finish",
+    """
+    WITH ended AS (
+        UPDATE operations SET
+            state = $3, result = $4::json, error = $5::json, finished_at = now(),
+            progress = CASE WHEN $3 = 'succeeded' THEN 1 ELSE progress END,
+            eta_seconds = NULL, lease_owner = NULL, lease_until = NULL
+        WHERE id = $1 AND lease_owner = $2 AND state = 'running'
+        RETURNING id
+    ), dropped AS (
+        DELETE FROM operation_input i USING ended WHERE i.operation_id = ended.id
+    )
+    SELECT id FROM ended
+    """,
+    ("uuid", "text", "text", "text", "text"),
+)
+RELEASE = Statement(
+    "operation_release",
+    "UPDATE operations SET lease_until = now() + $3 * interval '1 second', lease_owner = NULL"
+    " WHERE id = $1 AND lease_owner = $2 AND state = 'running'",
+    ("uuid", "text", "float8"),
+)
+CHUNK = Statement(
+    "operation_chunk",
+    "SELECT data FROM operation_input WHERE operation_id = $1 AND chunk_no = $2",
+    ("uuid", "int4"),
+)
+# Two seconds are left to whoever accepted it; offers that nobody took are repeated ever later.
+STRANDED = Statement(
+    "operation_stranded",
+    """
+    SELECT id, kind FROM operations
+    WHERE state IN ('pending', 'running')
+      AND coalesce(lease_until, created_at + interval '2 seconds') < now()
+      AND (offered_at IS NULL
+           OR offered_at + least(power(2, least(offers, 6)) * interval '3 seconds',
+                                 interval '20 seconds') < now())
+    ORDER BY created_at LIMIT $1
+    """,
+    ("int8",),
+)
+OFFERED = Statement(
+    "operation_offered",
+    "UPDATE operations SET offered_at = now(), offers = offers + 1"
+    " WHERE id = $1 AND state IN ('pending', 'running')",
+    ("uuid",),
+)
+SWEEP = Statement(
+    "operation_sweep",
+    """
+    WITH swept AS (
+        DELETE FROM operation_input i
+        WHERE staged_at < now() - interval '6 hours' AND NOT EXISTS (
+            SELECT FROM operations o
+            WHERE o.id = i.operation_id AND o.state IN ('pending', 'running'))
+        RETURNING 1
+    )
+    SELECT count(*) FROM swept
+    """,
+    (),
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Sealer(Protocol):
+    """Encrypts what must not lie in a table in the clear."""
+
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        """Encrypt; ``context`` is authenticated and must be given again to open."""
+        ...
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """Decrypt what ``seal`` made."""
+        ...
+
+
+class PostgresOperations:
+    """Operations of all kinds.
+
+    ``pipeline`` is a connection of its own to the write database, since pieces of input are large;
+    its role is ``mindstream_write``, or ``mindstream_read`` where only ``get`` is called.
+    """
+
+    def __init__(self, pipeline: Pipeline, sealer: Sealer) -> None:
+        self._pipeline = pipeline
+        self._sealer = sealer
+
+    async def stage(self, operation_id: UUID, number: int, piece: bytes) -> None:
+        """Keep a piece of the input of an operation that is yet to be accepted."""
+        sealed = self._sealer.seal(piece, _context(operation_id, number))
+        await self._pipeline.run((STAGE, (operation_id, number, sealed)))
+
+    async def discard(self, operation_id: UUID) -> None:
+        """Drop the input of an operation that is not to be, or is over; an open one keeps its."""
+        await self._pipeline.run((DROP_INPUT, (operation_id,)))
+
+    async def accept(self, new: NewOperation) -> Operation:
+        """Accept it; with a known idempotency key the operation that was accepted under it.
+
+        Raises:
+            KeyReused: the key belongs to another request.
+        """
+        values = msgspec.structs.astuple(new)
+        steps: list[tuple[Statement, Sequence[Any]]] = [(ACCEPT, values)]
+        if new.idempotency_key is None:
+            steps.append((GET, (new.id, new.user_id)))
+        else:
+            steps.append((BY_KEY, (new.user_id, new.idempotency_key)))
+        _, [row] = await self._pipeline.run(*steps)
+        if new.idempotency_key is not None and row[10] != new.request_hash:
+            raise KeyReused("the idempotency key belongs to another request")
+        return _operation(row)
+
+    async def get(self, operation_id: UUID, user_id: UUID) -> Operation | None:
+        """This person's operation, None if there is none such."""
+        _, rows = await self._pipeline.run(
+            (SET_USER, (str(user_id),)), (GET, (operation_id, user_id))
+        )
+        return _operation(rows[0]) if rows else None
+
+    async def cancel(self, operation_id: UUID, user_id: UUID) -> Operation | None:
+        """Ask for the end of this person's operation; None if there is none such."""
+        [rows] = await self._pipeline.run((CANCEL, (operation_id, user_id)))
+        if not rows:
+            return None
+        operation = _operation(rows[0])
+        if operation.state == "cancelled":
+            await self.discard(operation_id)
+        return operation
+
+    async def claim(self, operation_id: UUID, owner: str, lease: float) -> Claimed | None:
+        """Take it if it is open and nobody else has it."""
+        [rows] = await self._pipeline.run((CLAIM, (operation_id, owner, lease)))
+        if not rows:
+            return None
+        names = Claimed.__struct_fields__
+        return Claimed(**dict(zip(names, rows[0], strict=True)))
+
+    async def report(
+        self,
+        operation_id: UUID,
+        owner: str,
+        lease: float,
+        *,
+        progress: float,
+        eta_seconds: int | None,
+        detail: str | None,
+    ) -> Held:
+        """Renew the lease and say how far it is."""
+        values = (operation_id, owner, lease, progress, eta_seconds, detail)
+        [rows] = await self._pipeline.run((REPORT, values))
+        if not rows:
+            return "lost"
+        return "cancelled" if rows[0][0] else "held"
+
+    async def finish(
+        self,
+        operation_id: UUID,
+        owner: str,
+        state: End,
+        *,
+        result: Any = None,
+        error: Failure | None = None,
+    ) -> bool:
+        """End it and drop its input; whether it was still ours."""
+        values = (operation_id, owner, state, _json(result), _json(error))
+        [rows] = await self._pipeline.run((FINISH, values))
+        return bool(rows)
+
+    async def release(self, operation_id: UUID, owner: str, pause: float) -> None:
+        """Give it back, to be taken again after ``pause`` seconds."""
+        await self._pipeline.run((RELEASE, (operation_id, owner, pause)))
+
+    async def input(self, operation_id: UUID) -> AsyncIterator[bytes]:
+        """The pieces of its input, in order, one in memory at a time."""
+        number = 0
+        while True:
+            [rows] = await self._pipeline.run((CHUNK, (operation_id, number)))
+            if not rows:
+                return
+            yield self._sealer.open(rows[0][0], _context(operation_id, number))
+            number += 1
+
+    async def stranded(self, limit: int) -> Sequence[tuple[UUID, str]]:
+        """Ids and kinds of open operations that nobody has, and that are due to be offered."""
+        [rows] = await self._pipeline.run((STRANDED, (limit,)))
+        return [(row[0], row[1]) for row in rows]
+
+    async def offered(self, operation_id: UUID) -> None:
+        """Note that the broker has it (again)."""
+        await self._pipeline.run((OFFERED, (operation_id,)))
+
+    async def sweep(self) -> int:
+        """Drop input that no open operation has; how many pieces."""
+        [[row]] = await self._pipeline.run((SWEEP, ()))
+        return int(row[0])
+
+
+def _context(operation_id: UUID, number: int) -> bytes:
+    return f"operation\x00{operation_id}\x00{number}".encode()
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else _encode(value).decode()
+
+
+def _operation(row: Sequence[Any]) -> Operation:
+    return Operation(
+        id=row[0],
+        kind=row[1],
+        state=row[2],
+        progress=row[3],
+        eta_seconds=row[4],
+        detail=row[5],
+        result=None if row[6] is None else msgspec.Raw(row[6].encode()),
+        error=None if row[7] is None else msgspec.json.decode(row[7], type=Failure),
+        created_at=row[8],
+        finished_at=row[9],
+    )

@@ -1,0 +1,56 @@
+"""Long work over HTTP: how far it is and how it ended."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+from uuid import UUID
+
+from litestar import Request, get
+from litestar.handlers import HTTPRouteHandler
+
+from adapters.http.context import principal_of
+from adapters.http.operation import Operation as Described
+from adapters.http.problems import Problem, retry_after
+from adapters.http.responses import Answer, ok
+from domain.operation import Operation
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Showing(Protocol):
+    """Shows operations; ``adapters.operations.PostgresOperations`` does."""
+
+    async def get(self, operation_id: UUID, user_id: UUID) -> Operation | None:
+        """This person's operation, None if there is none such."""
+        ...
+
+
+def routes(operations: Showing) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    @get(
+        "/v1/operations/{operation_id:str}",
+        opt={
+            "operation": Described(
+                summary="How far an operation is",
+                description="Its owner sees it; ask again after Retry-After while it runs.",
+                tags=("Operations",),
+                response=Operation,
+                problems=("NOT_FOUND",),
+                operation_id="get_operation",
+            )
+        },
+    )
+    async def get_operation(request: AnyRequest, operation_id: str) -> Answer:
+        user_id = principal_of(request).user_id
+        try:
+            known = UUID(operation_id)
+        except ValueError:
+            raise Problem("NOT_FOUND") from None
+        operation = await operations.get(known, user_id)
+        if operation is None:
+            raise Problem("NOT_FOUND")
+        headers = None if operation.finished_at is not None else retry_after(1)
+        return ok(request, operation, message="Operation", headers=headers)
+
+    return [get_operation]

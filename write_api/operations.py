@@ -1,0 +1,98 @@
+"""Long work over HTTP: how it is accepted, and how it is cancelled.
+
+Owns the port through which this API accepts work, and DELETE of an operation. What an operation
+does is its worker's; how far it is, is read through ``read_api/operations.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+from uuid import UUID
+
+from litestar import Request, delete
+from litestar.handlers import HTTPRouteHandler
+
+from adapters.http.context import principal_of
+from adapters.http.operation import Operation as Described
+from adapters.http.problems import Problem
+from adapters.http.responses import Answer, ok
+from domain.operation import NewOperation, Operation
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Accepting(Protocol):
+    """Takes work in; ``adapters.operations.PostgresOperations`` does."""
+
+    async def stage(self, operation_id: UUID, number: int, piece: bytes) -> None:
+        """Keep a piece of the input of an operation that is yet to be accepted; from 0."""
+        ...
+
+    async def discard(self, operation_id: UUID) -> None:
+        """Drop the input of an operation that is not to be, or is over; an open one keeps its."""
+        ...
+
+    async def accept(self, new: NewOperation) -> Operation:
+        """Accept it; with a known idempotency key the operation that was accepted under it.
+
+        Raises:
+            KeyReused: the key belongs to another request.
+        """
+        ...
+
+    async def cancel(self, operation_id: UUID, user_id: UUID) -> Operation | None:
+        """Ask for the end of this person's operation; None if there is none such."""
+        ...
+
+
+class Offering(Protocol):
+    """Hands accepted work to the broker; ``workers.broker.Offers`` does."""
+
+    def offer_soon(self, kind: str, operation_id: UUID) -> None:
+        """Offer it without waiting."""
+        ...
+
+
+def location_of(operation: Operation) -> str:
+    """Where an operation is watched."""
+    return f"/v1/operations/{operation.id}"
+
+
+def routes(operations: Accepting) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    @delete(
+        "/v1/operations/{operation_id:str}",
+        status_code=202,
+        opt={
+            "operation": Described(
+                summary="Cancel an operation",
+                description="What has not begun is over at once; what runs stops at its next step"
+                " and keeps what it has done. One that has ended stays as it is.",
+                tags=("Operations",),
+                response=Operation,
+                statuses=(202,),
+                problems=("NOT_FOUND",),
+                if_match=False,
+                operation_id="cancel_operation",
+            )
+        },
+    )
+    async def cancel_operation(request: AnyRequest, operation_id: str) -> Answer:
+        user_id = principal_of(request).user_id
+        try:
+            known = UUID(operation_id)
+        except ValueError:
+            raise Problem("NOT_FOUND") from None
+        operation = await operations.cancel(known, user_id)
+        if operation is None:
+            raise Problem("NOT_FOUND")
+        return ok(
+            request,
+            operation,
+            status=202,
+            message="Cancellation requested",
+            location=location_of(operation),
+        )
+
+    return [cancel_operation]
