@@ -16,11 +16,11 @@ def write_api() -> Any:
     """The write API under the environment's settings."""
     found = connected(settings.load())
     logs.configure(found.log_level, "write-api")
-    return wiring().write_api(found)
+    return wiring().write_api_app(found)
 
 
 def read_api() -> Any:
     """The read API under the environment's settings."""
     found = connected(settings.load())
     logs.configure(found.log_level, "read-api")
-    return wiring().read_api(found)
+    return wiring().read_api_app(found)

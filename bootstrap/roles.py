@@ -39,10 +39,10 @@ CLOSE_SECONDS = 5.0
 class Wiring(Protocol):
     """What ``bootstrap/wiring.py`` offers: each role composed of its adapters."""
 
-    def write_api(self, settings: Settings) -> Any:
+    def write_api_app(self, settings: Settings) -> Any:
         """The write API as an ASGI application."""
 
-    def read_api(self, settings: Settings) -> Any:
+    def read_api_app(self, settings: Settings) -> Any:
         """The read API as an ASGI application."""
 
     async def projector(self, settings: Settings, stop: asyncio.Event) -> None:
@@ -97,7 +97,7 @@ def _body(role: str, name: str, settings: Settings, places: Places) -> Body:
     given = addresses(role, settings, places)
     # Of several processes each takes the socket of its own name.
     address = given[0] if len(given) == 1 else f"unix:{places.api_socket(name)}"
-    make = wiring().write_api if role == "write-api" else wiring().read_api
+    make = wiring().write_api_app if role == "write-api" else wiring().read_api_app
     return lambda stop: serve(make(settings), address, stop)
 
 

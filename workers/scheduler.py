@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -43,8 +44,17 @@ async def offer_stranded(operations: Operations, offers: Offering) -> int:
     return taken
 
 
-async def schedule(operations: Operations, offers: Offering, stop: asyncio.Event) -> None:
-    """Run until ``stop`` is set; nothing that goes wrong ends it."""
+async def schedule(
+    operations: Operations,
+    offers: Offering,
+    stop: asyncio.Event,
+    *,
+    sweeps: Sequence[Callable[[], Awaitable[int]]] = (),
+) -> None:
+    """Run until ``stop`` is set; nothing that goes wrong ends it.
+
+    ``sweeps`` drop what has had its time and say how many that were.
+    """
     swept = -SWEEP_EVERY
     while not stop.is_set():
         try:
@@ -52,8 +62,9 @@ async def schedule(operations: Operations, offers: Offering, stop: asyncio.Event
                 log.info("operations_offered_again", count=taken)
             if time.monotonic() - swept >= SWEEP_EVERY:
                 swept = time.monotonic()
-                if pieces := await operations.sweep():
-                    log.info("orphan_input_swept", pieces=pieces)
+                for sweep in (operations.sweep, *sweeps):
+                    if count := await sweep():
+                        log.info("swept", what=sweep.__name__, count=count)
         except Exception as error:  # noqa: BLE001  the database may be away for a while
             log.warning("scheduler_round_failed", reason=type(error).__name__)
         try:

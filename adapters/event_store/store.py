@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -84,6 +85,13 @@ ANSWER = Statement(
     "SELECT request_hash, response, position FROM idempotency WHERE principal = $1 AND key = $2",
     ("text", "text"),
 )
+COUNT_CLAIMS = Statement("count_claims", "SELECT count(*) FROM claims WHERE kind = $1", ("text",))
+FORGET_ANSWERS = Statement(
+    "forget_answers",
+    "WITH gone AS (DELETE FROM idempotency WHERE recorded_at < $1 RETURNING 1)"
+    " SELECT count(*) FROM gone",
+    ("timestamptz",),
+)
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_response = msgspec.msgpack.Decoder(Response).decode
@@ -158,6 +166,11 @@ class PostgresEventStore:
         [rows] = await self._reads.run((HOLDERS, (kind, list(keys))))
         return {row[0]: row[1] for row in rows}
 
+    async def count_claims(self, kind: str) -> int:
+        """How many claims of this kind are held."""
+        [[(count,)]] = await self._reads.run((COUNT_CLAIMS, (kind,)))
+        return int(count)
+
     async def append(
         self,
         context: Context,
@@ -194,6 +207,11 @@ class PostgresEventStore:
     ) -> None:
         """Keep an answer that came without events."""
         await self._commit(context, (), (), (), idempotency, response)
+
+    async def forget_answers(self, before: datetime) -> int:
+        """Drop answers that were recorded earlier; how many."""
+        [[(count,)]] = await self._reads.run((FORGET_ANSWERS, (before,)))
+        return int(count)
 
     async def drain(self) -> None:
         """Wait for what is under way."""

@@ -1,0 +1,431 @@
+"""The composition root: each role put together of its parts. Nothing else constructs adapters.
+
+Read it from the bottom: ``write_api``, ``read_api``, ``projector``, ``worker``, ``scheduler`` are
+the roles; ``setup`` and ``demo`` run once. Every function takes settings and nothing from its
+surroundings, so that tests compose the same roles on servers of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, cast
+from uuid import UUID
+
+import dramatiq
+import msgspec
+import redis.asyncio as redis
+from dramatiq.worker import Worker
+from litestar.handlers import HTTPRouteHandler
+from prometheus_client import REGISTRY
+from psycopg.conninfo import conninfo_to_dict
+from uuid_utils.compat import uuid7
+
+import commands.accounts
+import commands.journal
+import commands.journal_import  # noqa: F401 - importing registers handlers with the bus
+import read_api.accounts
+import read_api.journal
+import read_api.journal_history
+import read_api.journal_overview
+import read_api.operations
+import write_api.accounts
+import write_api.journal
+import write_api.journal_import
+import write_api.logins
+import write_api.operations
+from adapters.attempts import RedisAttempts
+from adapters.authentication import EndedLogins, TokenAuthenticator
+from adapters.credentials import PostgresCredentials
+from adapters.event_store.source import PostgresSource
+from adapters.event_store.store import PostgresEventStore
+from adapters.http.access_log import AccessLog
+from adapters.http.app import application
+from adapters.http.conventions import Conventions
+from adapters.http.cursors import Cursors
+from adapters.http.docs import openapi_handlers
+from adapters.http.health import health_handlers
+from adapters.http.limits import RateLimiter
+from adapters.http.metrics import HttpMetrics
+from adapters.http.pages import problem_handlers
+from adapters.operations import PostgresOperations
+from adapters.passwords import ArgonPasswords
+from adapters.postgres.freshness import ProjectionWatch
+from adapters.postgres.pipeline import Pipeline
+from adapters.postgres.reader import PipelineReader
+from adapters.postgres.signals import Signals
+from adapters.sealing import Sealer
+from adapters.tokens import KeyRing, SignedTokens
+from bootstrap import demonstration
+from bootstrap.master_key import master_key
+from bootstrap.readiness import Dependencies
+from bootstrap.settings import Settings
+from bootstrap.views import VIEWS
+from commands.bus import Bus
+from commands.logins import Logins, Visit
+from projections.accounts.people import Totals
+from projections.engine.runner import Runner
+from projections.journal.days import streak_and_statistics
+from projections.reading import Freshness, Reader
+from workers.broker import Offers, redis_broker
+from workers.journal import Importing, declare_import
+from workers.scheduler import schedule
+from write_api.answering import Answering
+from write_api.logins import Visiting
+
+WRITE, READ, PROJECT = "mindstream_write", "mindstream_read", "mindstream_project"
+CACHE_PATIENCE = 1.0
+"""Seconds that Redis has for an answer before a request goes on without it."""
+NOTHING: Any = cast("Any", None)
+
+
+def _write_dsn(settings: Settings) -> str:
+    assert settings.write_dsn is not None, "settings are connected before a role is composed"
+    return settings.write_dsn
+
+
+def _read_dsn(settings: Settings) -> str:
+    return settings.read_dsn or _write_dsn(settings)
+
+
+def _cache(settings: Settings) -> redis.Redis:
+    assert settings.redis_url is not None, "settings are connected before a role is composed"
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=CACHE_PATIENCE,
+        socket_connect_timeout=CACHE_PATIENCE,
+    )
+
+
+class WriteSide:
+    """The event store, what is beside it in the write database, and the command bus."""
+
+    def __init__(self, settings: Settings) -> None:
+        dsn = _write_dsn(settings)
+        self.settings = settings
+        self.reads = Pipeline(dsn, role=WRITE)
+        self.writes = Pipeline(dsn, role=WRITE)
+        self.cache = _cache(settings)
+        self.sealer = Sealer(master_key(settings))
+        self.signals = Signals(self.reads, self.cache)
+        self.store = PostgresEventStore(self.reads, self.writes, self.sealer, self.signals.appended)
+        self.bus = Bus(self.store)
+        self.credentials = PostgresCredentials(self.reads, self.sealer)
+        self.tokens = SignedTokens(self.credentials, new_id=uuid7)
+        self.operations = PostgresOperations(self.reads, self.sealer)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Connected as long as the context lasts."""
+        try:
+            await self.reads.open()
+            await self.writes.open()
+            yield
+        finally:
+            await self.store.drain()
+            await self.signals.close()
+            await self.writes.close()
+            await self.reads.close()
+            await self.cache.aclose()
+
+    def logins(self) -> Logins:
+        """Registration, login, refresh and logout."""
+        return Logins(
+            bus=self.bus,
+            store=self.store,
+            credentials=self.credentials,
+            passwords=ArgonPasswords(),
+            tokens=self.tokens,
+            attempts=RedisAttempts(self.cache),
+            new_id=uuid7,
+        )
+
+    async def ensure_key(self) -> None:
+        """See to it that access tokens can be signed."""
+        file = self.settings.jwt_private_key_file
+        await self.tokens.ensure_key(file.read_bytes() if file is not None else None)
+
+
+def _totals(reader: Reader) -> Any:
+    async def totals(user_id: UUID, today: date) -> Totals:
+        _, statistics = await streak_and_statistics(reader, user_id, today)
+        return statistics
+
+    return totals
+
+
+def _write_handlers(
+    side: WriteSide, reader: Reader, logins: Logins, offers: Offers
+) -> list[HTTPRouteHandler]:
+    errors = {**write_api.journal.ERRORS, **write_api.logins.ERRORS}
+    answering = Answering(side.bus.dispatch, side.store, errors)
+    visiting = Visiting(lambda data: side.sealer.digest(data, "idempotency"))
+    around = write_api.accounts.surroundings(reader, _totals(reader))
+    return [
+        *write_api.logins.routes(answering, logins, visiting),
+        *write_api.accounts.routes(answering, around),
+        *write_api.journal.routes(answering, side.store, uuid7),
+        *write_api.journal_import.routes(answering, side.store, side.operations, offers, uuid7),
+        *write_api.operations.routes(side.operations),
+    ]
+
+
+def _read_handlers(
+    reader: Reader,
+    freshness: Freshness,
+    cursors: Cursors,
+    keys: KeyRing,
+    streams: PostgresEventStore,
+    operations: PostgresOperations,
+) -> list[HTTPRouteHandler]:
+    return [
+        *read_api.accounts.routes(reader, freshness, _totals(reader), lambda: keys.jwks),
+        *read_api.journal.routes(reader, freshness, cursors),
+        *read_api.journal_history.routes(freshness, streams, cursors),
+        *read_api.journal_overview.routes(reader, freshness, cursors),
+        *read_api.operations.routes(operations),
+    ]
+
+
+class _Described:
+    """Stands in for a part where handlers are made only for what they say of themselves."""
+
+    def __getattr__(self, name: str) -> Any:
+        return NOTHING
+
+
+def _all_handlers() -> list[HTTPRouteHandler]:
+    """Every handler of both APIs, to be described and not to be called."""
+    stand_in = cast("Any", _Described())
+    return [
+        *_read_handlers(stand_in, stand_in, stand_in, stand_in, stand_in, stand_in),
+        *_write_handlers(stand_in, stand_in, stand_in, stand_in),
+        *health_handlers(stand_in),
+        *problem_handlers,
+    ]
+
+
+def write_api_app(settings: Settings) -> Any:
+    """The write API as an ASGI application."""
+    side = WriteSide(settings)
+    reads = Pipeline(_read_dsn(settings), role=READ)
+    keys = KeyRing(side.credentials)
+    ended = EndedLogins(side.credentials, keys, dsn=_write_dsn(settings), role=WRITE)
+    limiter = RateLimiter(settings.rate_limit_per_minute, side.cache)
+    offers = Offers(redis_broker(settings.redis_url or "", works=False))
+    handlers = _write_handlers(side, PipelineReader([reads]), side.logins(), offers)
+    readiness = Dependencies({"database": side.reads}, side.cache, side.reads)
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(side.opened())
+            await reads.open()
+            stack.push_async_callback(reads.close)
+            await side.ensure_key()
+            await ended.start()
+            stack.push_async_callback(ended.close)
+            await stack.enter_async_context(_beside(limiter))
+            yield
+
+    errors = {**write_api.journal.ERRORS, **write_api.logins.ERRORS, **write_api.answering.ERRORS}
+    return _served(
+        settings,
+        "write-api",
+        application(
+            [*handlers, *health_handlers(readiness), *problem_handlers],
+            errors=errors,
+            lifespan=[lifespan],
+        ),
+        TokenAuthenticator(keys, ended),
+        limiter,
+    )
+
+
+def read_api_app(settings: Settings) -> Any:
+    """The read API as an ASGI application."""
+    dsn = _read_dsn(settings)
+    reads = [Pipeline(dsn, role=READ), Pipeline(dsn, role=READ)]
+    # Events, operations and keys lie in the write database. Where that is the same one, the read
+    # API needs no more rights than its own.
+    beside = (
+        Pipeline(dsn, role=READ)
+        if _same_database(dsn, _write_dsn(settings))
+        else Pipeline(_write_dsn(settings), role=WRITE)
+    )
+    cache = _cache(settings)
+    sealer = Sealer(master_key(settings))
+    streams = PostgresEventStore(beside, beside, sealer, lambda position: None)
+    credentials = PostgresCredentials(beside)
+    keys = KeyRing(credentials)
+    ended = EndedLogins(credentials, keys, dsn=dsn, role=READ)
+    watch = ProjectionWatch(dsn, role=READ)
+    limiter = RateLimiter(settings.rate_limit_per_minute, cache)
+    readiness = Dependencies({"database": reads[0], "event_store": beside}, cache, beside)
+    handlers = _read_handlers(
+        PipelineReader(reads),
+        watch,
+        Cursors(sealer.secret("cursors")),
+        keys,
+        streams,
+        PostgresOperations(beside, sealer),
+    )
+    documentation = openapi_handlers(_all_handlers(), title="Mindstream", version="1")
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for pipeline in (*reads, beside):
+                await pipeline.open()
+                stack.push_async_callback(pipeline.close)
+            stack.push_async_callback(cache.aclose)
+            await watch.open()
+            stack.push_async_callback(watch.close)
+            await ended.start()
+            stack.push_async_callback(ended.close)
+            await stack.enter_async_context(_beside(limiter))
+            yield
+
+    return _served(
+        settings,
+        "read-api",
+        application(
+            [*handlers, *health_handlers(readiness), *problem_handlers, *documentation],
+            lifespan=[lifespan],
+        ),
+        TokenAuthenticator(keys, ended),
+        limiter,
+    )
+
+
+def _same_database(one: str, other: str) -> bool:
+    ours, theirs = conninfo_to_dict(one), conninfo_to_dict(other)
+    return all(ours.get(part) == theirs.get(part) for part in ("host", "port", "dbname"))
+
+
+@asynccontextmanager
+async def _beside(limiter: RateLimiter) -> AsyncIterator[None]:
+    """Share the counts of requests as long as the context lasts."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(limiter.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait({running}, timeout=3)
+
+
+def _served(
+    settings: Settings, service: str, app: Any, authenticator: TokenAuthenticator, limiter: Any
+) -> Conventions:
+    policy: Literal["all", "notable"] = "all" if settings.log_level == "debug" else "notable"
+    return Conventions(
+        app,
+        service=service,
+        authenticator=authenticator,
+        limiter=limiter,
+        max_body_bytes=settings.max_body_bytes,
+        body_limits={write_api.journal_import.PATH: settings.max_import_bytes},
+        trusted_proxies=settings.trusted_proxies,
+        metrics=HttpMetrics(service, REGISTRY),
+        access_log=AccessLog(policy),
+    )
+
+
+async def projector(settings: Settings, stop: asyncio.Event) -> None:
+    """Keep every view up to date until ``stop`` is set."""
+    dsn = _write_dsn(settings)
+    runner = Runner(dsn, PostgresSource(dsn, role=PROJECT), VIEWS, role=PROJECT)
+    halt = threading.Event()
+    working = asyncio.ensure_future(asyncio.to_thread(runner.run, halt))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    halt.set()
+    stopping.cancel()
+    await working
+
+
+async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
+    """Offer stranded operations again and sweep leftovers until ``stop`` is set."""
+    side = WriteSide(settings)
+    offers = Offers(redis_broker(settings.redis_url or "", works=False))
+
+    async def forget_answers() -> int:
+        before = datetime.now(UTC) - timedelta(hours=settings.idempotency_ttl_hours)
+        return await side.store.forget_answers(before)
+
+    async def forget_logins() -> int:
+        return await side.credentials.sweep(datetime.now(UTC) - timedelta(days=1))
+
+    async with side.opened():
+        await schedule(side.operations, offers, stop, sweeps=(forget_answers, forget_logins))
+
+
+def worker(settings: Settings) -> None:
+    """Run jobs until ``KeyboardInterrupt``."""
+    broker = redis_broker(settings.redis_url or "", works=True)
+    dramatiq.set_broker(broker)
+    sides: list[WriteSide] = []
+    opening = asyncio.Lock()
+
+    async def importing() -> Importing:
+        async with opening:
+            if not sides:
+                side = WriteSide(settings)
+                await AsyncExitStack().enter_async_context(side.opened())
+                sides.append(side)
+        side = sides[0]
+        return Importing(
+            operations=side.operations,
+            store=side.store,
+            dispatch=side.bus.dispatch,
+            new_id=uuid7,
+        )
+
+    declare_import(broker, importing)
+    working = Worker(broker, worker_threads=settings.worker_threads)
+    working.start()
+    try:
+        threading.Event().wait()
+    finally:
+        working.stop(timeout=4_000)
+        broker.close()
+
+
+async def setup(settings: Settings) -> Mapping[str, Any] | None:
+    """Make the signing key, and the operator whom the settings name."""
+    side = WriteSide(settings)
+    async with side.opened():
+        await side.ensure_key()
+        if settings.operator_email and settings.operator_password:
+            visit = Visit(now=datetime.now(UTC), correlation_id=f"setup_{uuid7().hex}")
+            await side.logins().ensure_operator(
+                settings.operator_email, settings.operator_password, visit
+            )
+    return None
+
+
+async def demo(settings: Settings) -> Mapping[str, Any] | None:
+    """Fill a store that has nobody but the operator with a demo; a login, or None.
+
+    The login is kept beside the data (``HOME/demo.json``, mode 0600), so that every start can
+    tell it.
+    """
+    kept = settings.home / "demo.json"
+    if kept.exists():
+        found: dict[str, Any] = msgspec.json.decode(kept.read_bytes())
+        return found
+    side = WriteSide(settings)
+    async with side.opened():
+        people = await side.store.count_claims("accounts.email")
+        if people > (1 if settings.operator_email else 0):
+            return None
+        login = await demonstration.fill(
+            side.bus, side.logins(), now=datetime.now(UTC), new_id=uuid7
+        )
+    kept.touch(mode=0o600)
+    kept.write_bytes(msgspec.json.encode(login))
+    return msgspec.to_builtins(login)  # type: ignore[no-any-return]  # a dict, as a struct is
