@@ -12,8 +12,10 @@ CREATE TABLE journal_entries (
     state       text        NOT NULL,
     updated_at  timestamptz NOT NULL,
     version     integer     NOT NULL,
-    document    text        COMPRESSION lz4 NOT NULL
-);
+    document    text        STORAGE EXTERNAL NOT NULL
+)
+-- Inline up to the size of a page: a list reads each document without a second look-up.
+WITH (toast_tuple_target = 8160);
 -- Pages are read from it, either way and from the cursor on. A page by updated_at sorts one person's
 -- entries: an index for it would cost every write.
 CREATE INDEX journal_entries_day ON journal_entries (user_id, date, entry_id);
