@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 import redis
+from joserfc.jwk import RSAKey
 
 from bootstrap.settings import Settings, load
 from tests.support.servers import Database, Servers, running
@@ -70,3 +71,9 @@ def empty_database(database: Database) -> Database:
         connection.execute("TRUNCATE events, snapshots, claims, idempotency")
         connection.execute("DELETE FROM projection_checkpoints")
     return database
+
+
+@pytest.fixture(scope="session")
+def signing_key() -> bytes:
+    """A signing key in PEM, made once: that takes a while."""
+    return RSAKey.generate_key(2048).as_pem(private=True)

@@ -168,8 +168,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
         return {
             key: value
             for key, value in changes.preferences.items()
-            # True == 1 in Python, and is another value in JSON.
-            if (current := self.preferences.get(key)) != value or type(current) is not type(value)
+            if _json(self.preferences.get(key)) != _json(value)
         }
 
     def consents(self, terms: Terms, address: str | None, agent: str | None) -> tuple[Event, ...]:
@@ -230,6 +229,11 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
         elif isinstance(event, PermissionsGranted):
             changed["permissions"] = tuple(sorted({*state.permissions, *event.permissions}))
         return msgspec.structs.replace(state, **changed)
+
+
+def _json(value: Any) -> bytes:
+    """The value as JSON, where True is not 1 as it is in Python."""
+    return msgspec.json.encode(value, order="deterministic")
 
 
 def _sent(event: Event, names: tuple[str, ...]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     notifications: NotificationChanges | UnsetType = UNSET
 
 
-_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
+_LABEL = r"[^\W_](?:(?:[^\W_]|-){0,61}[^\W_])?"
 _EMAIL = re.compile(
     # A dotted local part without quotes, as mail systems give out, at a dotted domain.
     rf"[^\s@.\"(),:;<>\[\]\\]+(?:\.[^\s@.\"(),:;<>\[\]\\]+)*@(?:{_LABEL}\.)+{_LABEL}"
