@@ -20,6 +20,9 @@ from uuid import UUID, uuid4
 
 import msgspec
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
@@ -108,12 +111,12 @@ def private_key(pem: bytes) -> RSAKey:
         SigningKeyUnusable: it is none, or too short.
     """
     try:
-        key = RSAKey.import_key(pem)
-    except (JoseError, ValueError, TypeError) as error:
-        raise SigningKeyUnusable("the signing key is no RSA key in PEM") from error
-    if not key.is_private or key.raw_value.key_size < _SMALLEST_KEY:
-        raise SigningKeyUnusable(f"the signing key has no private part of ≥ {_SMALLEST_KEY} bits")
-    return key
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SigningKeyUnusable("the signing key is no unencrypted private key in PEM") from error
+    if not isinstance(key, RSAPrivateKey) or key.key_size < _SMALLEST_KEY:
+        raise SigningKeyUnusable(f"the signing key is no RSA key of ≥ {_SMALLEST_KEY} bits")
+    return RSAKey.import_key(pem)
 
 
 class KeyRing:

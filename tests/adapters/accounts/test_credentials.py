@@ -36,6 +36,8 @@ async def credentials(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     await pipeline.open()
     yield PostgresCredentials(pipeline, SEALER)
     await pipeline.close()
+    with psycopg.connect(database.owner_dsn, autocommit=True) as owner:
+        owner.execute("TRUNCATE accounts_signing_keys")
 
 
 def token() -> bytes:

@@ -11,6 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
@@ -304,7 +306,9 @@ async def test_the_first_key_is_made_where_none_is_given() -> None:
 
 def test_a_first_key_that_cannot_serve_is_refused(signing_key: bytes) -> None:
     public = private_key(signing_key).as_pem(private=False)
-    short = RSAKey.generate_key(1024).as_pem(private=True)
+    short = generate_private_key(65537, 1024).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
     elliptic = ECKey.generate_key("P-256").as_pem(private=True)
     for pem in (public, short, elliptic, b"", b"nonsense"):
         with pytest.raises(SigningKeyUnusable):
