@@ -123,6 +123,8 @@ def report(error: BaseException, request_id: str, route: str | None) -> None:
 
 
 def _described(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "[" + ", ".join(_described(inner) for inner in error.exceptions[:3]) + "]"
     frames = extract_tb(error.__traceback__)[-12:]
     where = " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
     name = f"{type(error).__module__}.{type(error).__qualname__}"

@@ -1,7 +1,7 @@
 """Fresh reads: the token that names a position, and how long a client will wait for it.
 
-Owns the form of ``Consistency-Token``, the reading of ``Prefer: wait``, and the answer to a read
-that waited in vain. The waiting itself is ``projections.reading.Freshness``.
+Owns the form of ``Consistency-Token`` and the reading of ``Prefer: wait``. The waiting itself is
+``read_api/fresh.py``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from functools import lru_cache
 
 from adapters.http.context import HasScope, header
-from adapters.http.problems import Problem, retry_after
-from projections.reading import Freshness
+from adapters.http.problems import Problem
 
 DEFAULT_WAIT = 2
 MAX_WAIT = 10
@@ -64,27 +63,6 @@ def wait_seconds(request: HasScope) -> int:
 def preference_applied(request: HasScope) -> str | None:
     """The value of ``Preference-Applied``, None where no wait was asked for."""
     return None if _asked(request) is None else f"wait={wait_seconds(request)}"
-
-
-async def included(request: HasScope, freshness: Freshness, *projections: str) -> None:
-    """Return as soon as all of these projections include the write that the client names.
-
-    Raises:
-        Problem: 400 for what is no token, 503 ``READ_MODEL_BEHIND`` with ``projection`` and
-            ``lag`` (events up to the token's position) when the wait was in vain.
-    """
-    wanted = position_of(request)
-    if wanted is None or freshness.position(*projections) >= wanted:
-        return
-    behind = await freshness.passed(wanted, *projections, within=wait_seconds(request))
-    if behind is not None:
-        lag = max(0, wanted - freshness.position(behind))
-        raise Problem(
-            "READ_MODEL_BEHIND",
-            f"{behind} is {lag} events behind your Consistency-Token.",
-            extra={"projection": behind, "lag": lag},
-            headers=retry_after(1),
-        )
 
 
 def _asked(request: HasScope) -> int | None:

@@ -10,6 +10,7 @@ from html import escape
 import msgspec
 from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from adapters.http.context import HasScope, header
 from adapters.http.operation import OPT, Operation
@@ -113,7 +114,7 @@ async def problem_index(request: Request) -> Answer:  # type: ignore[type-arg]  
 
 
 @get("/problems/{slug:str}", opt={OPT: _OPERATION})
-async def problem_page(request: Request, slug: str) -> Answer:  # type: ignore[type-arg]  # as above
+async def problem_page(request: Request, slug: FromPath[str]) -> Answer:  # type: ignore[type-arg]  # as above
     """Explain one kind of problem."""
     kind = PROBLEMS.get(slug.upper().replace("-", "_"))
     if kind is None or kind.slug != slug:

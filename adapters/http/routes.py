@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import msgspec
 from litestar import Router
 from litestar.controller import Controller
 from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler
 
 _PARAMETER = re.compile(r"\{([^}:]+)(?::([^}]+))?\}")
@@ -29,7 +29,7 @@ class Route(msgspec.Struct, frozen=True):
     handler: HTTPRouteHandler
 
 
-def walk(handlers: Iterable[ControllerRouterHandler], prefix: str = "") -> Iterator[Route]:
+def walk(handlers: Iterable[ControllerRouterHandler]) -> Iterator[Route]:
     """All routes of handlers, routers and controllers, in the order given.
 
     ``parameters`` have their name and Litestar's type (``uuid``, ``str``, ``int``, ``path``).
@@ -37,16 +37,15 @@ def walk(handlers: Iterable[ControllerRouterHandler], prefix: str = "") -> Itera
     for handler in handlers:
         if isinstance(handler, HTTPRouteHandler):
             for path in sorted(handler.paths) or ["/"]:
-                yield _route(prefix + path, handler)
+                yield _route(path, handler)
         elif isinstance(handler, Router):
-            yield from walk((h for r in handler.routes for h in _of(r)), prefix)
+            for route in handler.routes:
+                if isinstance(route, HTTPRoute):
+                    for inner in route.route_handlers:
+                        if inner.http_methods != {"OPTIONS"}:  # Litestar's own
+                            yield _route(route.path, inner)
         elif isinstance(handler, type) and issubclass(handler, Controller):
-            router = Router(prefix or "/", route_handlers=[handler])
-            yield from walk([router])
-
-
-def _of(route: Any) -> list[HTTPRouteHandler]:
-    return list(getattr(route, "route_handlers", ()))
+            yield from walk([Router("/", route_handlers=[handler])])
 
 
 def _route(path: str, handler: HTTPRouteHandler) -> Route:
