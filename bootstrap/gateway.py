@@ -21,9 +21,9 @@ from yarl import URL
 from adapters.http.context import new_request_id
 from adapters.http.problems import MEDIA_TYPE, Problem, render, retry_after
 from bootstrap import metrics
-from bootstrap.places import Places
+from bootstrap.places import Places, addresses
 from bootstrap.settings import Settings
-from bootstrap.upstreams import Upstream, addresses
+from bootstrap.upstreams import Upstream
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 WHOLE_BYTES = 65_536
@@ -281,7 +281,7 @@ async def _pass_on(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> 
         low = name.lower()
         if low == "content-length" or (low not in _HOP and low not in dropped):
             headers.add(name, value)
-    headers.setdefault("Server", "mindstream")
+    headers["Server"] = "mindstream"
     length = answer.content_length
     bodiless = request.method == "HEAD" or answer.status in (204, 304)
     if bodiless or (length is not None and length <= WHOLE_BYTES):

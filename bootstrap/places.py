@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+from bootstrap.settings import Settings
+
 SOCKET_PATH_BYTES = 100
 """Longest socket path that is used; Linux takes 107 bytes, macOS 103."""
 
@@ -70,6 +72,22 @@ class Places:
     def dsn(self, role: str, database: str = "mindstream") -> str:
         """The address of the embedded PostgreSQL for a role."""
         return f"postgresql://{role}@/{database}?host={quote(str(self.postgres_sockets))}"
+
+
+def addresses(role: str, settings: Settings, places: Places) -> list[str]:
+    """Where the processes of an API listen: ``unix:PATH`` or ``HOST:PORT`` each."""
+    given, count = {
+        "write-api": (settings.write_api_address, settings.write_api_workers),
+        "read-api": (settings.read_api_address, settings.read_api_workers),
+    }[role]
+    if given is not None:
+        return [given]
+    return [f"unix:{places.api_socket(name)}" for name in numbered(role, count)]
+
+
+def numbered(role: str, count: int) -> list[str]:
+    """The names of a role's processes: a number is added where there are several."""
+    return [role] if count == 1 else [f"{role}-{number}" for number in range(1, count + 1)]
 
 
 def grant_search(path: Path, uid: int, gid: int) -> None:

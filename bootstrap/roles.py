@@ -21,11 +21,10 @@ import msgspec
 import structlog
 import uvloop
 
-from bootstrap import gateway, logs, metrics
-from bootstrap.places import Places
+from bootstrap import logs, metrics
+from bootstrap.places import Places, addresses
 from bootstrap.services import connected
 from bootstrap.settings import Settings
-from bootstrap.upstreams import addresses
 
 HTTP_ROLES = ("write-api", "read-api")
 ROLES = (*HTTP_ROLES, "projector", "worker", "scheduler", "gateway")
@@ -89,6 +88,8 @@ Body = Callable[[asyncio.Event], Awaitable[None]]
 
 def _body(role: str, name: str, settings: Settings, places: Places) -> Body:
     if role == "gateway":
+        from bootstrap import gateway  # noqa: PLC0415 - only this role waits for aiohttp
+
         return lambda stop: gateway.serve(settings, stop)
     if role == "projector":
         return lambda stop: wiring().projector(settings, stop)

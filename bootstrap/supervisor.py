@@ -23,10 +23,9 @@ import psycopg
 from bootstrap import children, database, services
 from bootstrap.children import Command
 from bootstrap.embedded import Postgres, Valkey, end_process
-from bootstrap.places import Places
+from bootstrap.places import Places, addresses, numbered
 from bootstrap.services import Services
 from bootstrap.settings import Settings, child_environment
-from bootstrap.upstreams import addresses, numbered
 from bootstrap.watch import CannotStart, Service, Watch, answers, ended
 
 __all__ = ["CannotStart", "up"]

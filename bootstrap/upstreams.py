@@ -1,6 +1,6 @@
-"""Where the APIs' processes listen, and connections to them.
+"""The gateway's connections to the processes of an API.
 
-Owns the naming of a role's processes and the turn they are taken in. It forwards nothing:
+Owns the turn they are taken in, and how long one that is away is waited for. It forwards nothing:
 ``gateway.py`` does.
 """
 
@@ -11,27 +11,8 @@ from collections.abc import AsyncIterator, Iterable
 
 import aiohttp
 
-from bootstrap.places import Places
-from bootstrap.settings import Settings
-
 CONNECT_SECONDS = 5.0
 """How long an API that does not take connections is waited for: one restart."""
-
-
-def addresses(role: str, settings: Settings, places: Places) -> list[str]:
-    """Where the processes of an API listen: ``unix:PATH`` or ``HOST:PORT`` each."""
-    given, count = {
-        "write-api": (settings.write_api_address, settings.write_api_workers),
-        "read-api": (settings.read_api_address, settings.read_api_workers),
-    }[role]
-    if given is not None:
-        return [given]
-    return [f"unix:{places.api_socket(name)}" for name in numbered(role, count)]
-
-
-def numbered(role: str, count: int) -> list[str]:
-    """The names of a role's processes: a number is added where there are several."""
-    return [role] if count == 1 else [f"{role}-{number}" for number in range(1, count + 1)]
 
 
 class Upstream:

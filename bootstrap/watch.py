@@ -25,7 +25,7 @@ from bootstrap.services import Process
 LOOK_SECONDS = 0.1
 """How often it is looked whether a process still lives."""
 HEALTH_SECONDS = 2.0
-HEALTH_TIMEOUT_SECONDS = 5.0
+HEALTH_TIMEOUT_SECONDS = 3.0
 HEALTH_FAILURES = 3
 """So many failed looks in a row, and a process that lives but does not answer is started again."""
 SETTLED_SECONDS = 5.0
@@ -181,7 +181,7 @@ class Watch:
 
 async def ended(process: subprocess.Popen[bytes]) -> int:
     """Wait for the end of a process; returns its exit code."""
-    while (code := process.poll()) is None:
+    while (code := process.poll()) is None:  # noqa: ASYNC110 - a process sets no event
         await asyncio.sleep(LOOK_SECONDS / 2)
     return code
 

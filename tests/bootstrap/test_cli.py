@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+
+import psutil
+import psycopg
+import pytest
+
+from bootstrap.services import connected
+from bootstrap.settings import Settings, load
+from tests.support.upped import Up, with_fake_roles
+
+
+def test_help_documents_the_exit_codes(up: Up) -> None:
+    said = up.cli("--help")
+
+    assert said.returncode == 0
+    assert "Exit codes:" in said.stdout
+    for command in ("up", "run", "services", "psql", "migrate", "doctor", "config"):
+        assert command in said.stdout
+
+
+def test_wrong_settings_end_with_2_and_one_message(up: Up) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "bootstrap.cli", "config", "show"],
+        env={**up.env, "MINDSTREAM_PORT": "x", "MINDSTREAM_WORKERS": "-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert said.returncode == 2
+    assert "MINDSTREAM_PORT" in said.stderr
+    assert "MINDSTREAM_WORKERS" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_config_show_names_every_setting(up: Up) -> None:
+    shown = up.cli("config", "show")
+    as_json = json.loads(up.cli("config", "show", "--json").stdout)
+
+    assert {field["name"] for field in as_json} == set(Settings.__struct_fields__)
+    for field in as_json:
+        assert field["variable"] in shown.stdout
+
+
+def test_services_in_json_are_settings_for_another_home(up: Up, tmp_path) -> None:
+    services = json.loads(up.cli("services", "--json").stdout)
+    assert services == up.services()
+    found = connected(
+        load(
+            {
+                "MINDSTREAM_HOME": str(tmp_path),
+                "MINDSTREAM_WRITE_DSN": services["write_dsn"],
+                "MINDSTREAM_READ_DSN": services["read_dsn"],
+                "MINDSTREAM_REDIS_URL": services["redis_url"],
+            }
+        )
+    )
+    with psycopg.connect(found.read_dsn or "") as connection:
+        assert connection.execute("SELECT CURRENT_USER").fetchone() == ("mindstream_read",)
+
+
+def test_services_as_text_hide_the_password(up: Up) -> None:
+    said = up.cli("services")
+
+    password = up.services()["redis_url"].split(":")[2].split("@")[0]
+    assert "valkey" in said.stdout
+    assert password not in said.stdout
+
+
+def test_psql_reads_sql_from_standard_input_as_the_owner(up: Up) -> None:
+    said = up.cli(
+        "psql",
+        "-At",
+        given="SELECT CURRENT_USER, rolsuper FROM pg_roles WHERE rolname = CURRENT_USER;\n",
+    )
+
+    assert (said.returncode, said.stdout) == (0, "mindstream|t\n")
+    assert up.cli("psql", given="SELECT nonsense;\n").returncode == 3
+
+
+def test_migrate_says_how_far_it_is(up: Up) -> None:
+    status = json.loads(up.cli("migrate", "--status", "--json").stdout)
+
+    assert status[0] == {"version": "0001", "name": "roles", "applied": True}
+    assert up.cli("migrate").stdout == "nothing to do\n"
+    refused = up.cli("migrate", "down")
+    assert refused.returncode == 4
+    assert "would undo" in up.cli("migrate", "down", "--dry-run").stdout
+
+
+def test_doctor_finds_a_running_system_well(up: Up) -> None:
+    said = up.cli("doctor", "--json")
+
+    findings = {found["check"]: found for found in json.loads(said.stdout)}
+    assert said.returncode == 0, said.stdout
+    assert {"python", "settings", "disk", "port", "services", "write_dsn", "read_dsn",
+            "migrations", "clock", "redis_url", "gateway"} <= set(findings)  # fmt: skip
+
+
+def test_doctor_names_what_is_wrong_and_fails(up: Up, tmp_path) -> None:
+    up_env = {
+        **up.env,
+        "MINDSTREAM_HOME": str(tmp_path),
+        "MINDSTREAM_WRITE_DSN": "postgresql://nobody@127.0.0.1:1/none",
+        "MINDSTREAM_REDIS_URL": "redis://127.0.0.1:1/0",
+        "MINDSTREAM_RATELIMIT": "5",
+    }
+    said = subprocess.run(
+        [sys.executable, "-m", "bootstrap.cli", "doctor", "--json"],
+        env=up_env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    findings = {found["check"]: found for found in json.loads(said.stdout)}
+    assert said.returncode == 1
+    assert findings["write_dsn"]["state"] == "failed"
+    assert findings["redis_url"]["state"] == "failed"
+    assert findings["settings"] == {
+        "check": "settings",
+        "state": "warning",
+        "detail": "no such settings: MINDSTREAM_RATELIMIT",
+    }
+    assert findings["port"]["state"] == "failed"
+
+
+def test_a_role_without_servers_says_what_to_do(up: Up, tmp_path) -> None:
+    env = {**up.env, "MINDSTREAM_HOME": str(tmp_path)}
+    said = subprocess.run(
+        [sys.executable, "-m", "bootstrap.cli", "run", "projector"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert said.returncode == 3
+    assert "start `mindstream up` there, or set MINDSTREAM_WRITE_DSN" in said.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become an ordinary user")
+def test_an_ordinary_user_can_run_it() -> None:
+    account = pwd.getpwnam("nobody")
+    with with_fake_roles() as up:
+        os.chown(up.home.parent, account.pw_uid, account.pw_gid)
+        up.account = (account.pw_uid, account.pw_gid)
+        try:
+            up.start()
+        except PermissionError as error:
+            pytest.skip(f"an ordinary user cannot reach {error.filename}")
+        assert psutil.Process(up.processes()["postgres"]["pid"]).username() == "nobody"
+        assert up.stop() == 0
+        assert up.left() == []
