@@ -30,6 +30,7 @@ WHOLE_BYTES = 65_536
 """Bodies up to this length are passed on in one piece, longer ones as they come."""
 ANSWER_SECONDS = 75.0
 """How long an API may think before its first byte; no wait in the contract is as long."""
+CLOSE_SECONDS = 3.0
 
 _HOP = frozenset(
     """
@@ -215,12 +216,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the gateway on its loopback port until ``stop`` is set."""
     gateway = Gateway(settings, Places(settings.home))
     await gateway.open()
-    runner = web.ServerRunner(web.Server(gateway.handle, access_log=None))
+    server = web.Server(gateway.handle, access_log=None)
+    # Answers under way get that long; open event streams would never end.
+    runner = web.ServerRunner(server, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(
-            runner, "127.0.0.1", settings.port, backlog=1024, shutdown_timeout=5
-        ).start()
+        await web.TCPSite(runner, "127.0.0.1", settings.port, backlog=1024).start()
         _log.info("listening", port=settings.port)
         await stop.wait()
     finally:

@@ -133,8 +133,12 @@ def test_a_stop_leaves_nothing_behind(number: int) -> None:
         up.start()
         assert {"write-api-1", "write-api-2"} <= set(up.processes())
 
-        assert up.stop(number) == 0
+        # An open event stream must not hold anything up.
+        with urllib.request.urlopen(f"{up.gateway}/stream", timeout=10) as stream:
+            stream.readline()
+            assert up.stop(number) == 0
 
+        assert "killing it" not in up.output.read_text()
         assert up.left() == []
         assert [path for path in up.home.rglob("*") if path.is_socket()] == []
         assert up.cli("services").returncode == 3
