@@ -79,7 +79,6 @@ from write_api.logins import Visiting
 WRITE, READ, PROJECT = "mindstream_write", "mindstream_read", "mindstream_project"
 CACHE_PATIENCE = 1.0
 """Seconds that Redis has for an answer before a request goes on without it."""
-NOTHING: Any = cast("Any", None)
 
 
 def _write_dsn(settings: Settings) -> str:
@@ -194,7 +193,7 @@ class _Described:
     """Stands in for a part where handlers are made only for what they say of themselves."""
 
     def __getattr__(self, name: str) -> Any:
-        return NOTHING
+        return self
 
 
 def _all_handlers() -> list[HTTPRouteHandler]:
