@@ -107,7 +107,8 @@ class _Schemas:
         return self._queries[kind]
 
     def _parameters(self, kind: Any) -> list[Json]:
-        component = self.components[kind.__name__]
+        # By its reference: of two structs of one name each has a longer one here.
+        component = self.components[self._of[kind]["$ref"].removeprefix(_REF.format(name=""))]
         required = component.get("required", [])
         return [
             _parameter("query", name, _without_null(schema), name in required)

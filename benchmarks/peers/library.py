@@ -51,9 +51,7 @@ class Entry(Aggregate):
 
 def entry(user_id: UUID, day: int) -> Entry:
     """A new entry with the same text as ours."""
-    return Entry(
-        user_id=user_id, word_count=len(material.CONTENT.split()), **material.fields(day)
-    )
+    return Entry(user_id=user_id, word_count=len(material.CONTENT.split()), **material.fields(day))
 
 
 class Journal(Application):

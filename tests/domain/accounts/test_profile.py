@@ -57,12 +57,16 @@ def test_an_address_is_one_however_it_is_written() -> None:
     assert email_key("JOSE\u0301@Example.COM") == email_key("josé@example.com")
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Europe/Lisbon", "America/Argentina/Ushuaia", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Lisbon", "America/Argentina/Ushuaia", "Asia/Tokyo"]
+)
 def test_time_zones_that_exist(zone: str) -> None:
     assert codes(timezone=zone) == []
 
 
-@pytest.mark.parametrize("zone", ["Mars/Olympus", "europe/lisbon", "../etc/passwd", "GMT+25", "localtime"])
+@pytest.mark.parametrize(
+    "zone", ["Mars/Olympus", "europe/lisbon", "../etc/passwd", "GMT+25", "localtime"]
+)
 def test_time_zones_that_do_not(zone: str) -> None:
     assert codes(timezone=zone) == [("timezone", "invalid_format")]
 
