@@ -367,16 +367,17 @@ def worker(settings: Settings) -> None:
     """Run jobs until ``KeyboardInterrupt``."""
     broker = redis_broker(settings.redis_url or "", works=True)
     dramatiq.set_broker(broker)
-    sides: list[WriteSide] = []
+    side = WriteSide(settings)
+    opened = AsyncExitStack()  # as long as the process: the event loop ends with it
     opening = asyncio.Lock()
+    ready = False
 
     async def importing() -> Importing:
+        nonlocal ready
         async with opening:
-            if not sides:
-                side = WriteSide(settings)
-                await AsyncExitStack().enter_async_context(side.opened())
-                sides.append(side)
-        side = sides[0]
+            if not ready:
+                await opened.enter_async_context(side.opened())
+                ready = True
         return Importing(
             operations=side.operations,
             store=side.store,

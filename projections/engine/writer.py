@@ -6,6 +6,7 @@ upsert. Owns no transaction: the runner's holds rows and checkpoint together.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -51,6 +52,8 @@ class ViewWriter:
             " SELECT {} FROM {} WITH NO DATA"
         ).format(staging, columns, Identifier(table))
         self._staged = False
+        parameters = inspect.signature(view.row).parameters.values()
+        self._by_name = any(one.kind is one.KEYWORD_ONLY for one in parameters)
         self._upsert = SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT ({}) DO {}").format(
             Identifier(table), columns, columns, staging, key, _update(rest)
         )
@@ -118,8 +121,12 @@ class ViewWriter:
     def _rows(self, keys: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], Any]:
         cursor = self._connection.cursor(binary=True)
         cursor.execute(self._load, [list(column) for column in zip(*keys, strict=True)])
-        kind = self.view.row
-        position = self._key_of_row
+        kind, columns, position = self.view.row, self._columns, self._key_of_row
+        if self._by_name:
+            return {
+                tuple(row[at] for at in position): kind(**dict(zip(columns, row, strict=True)))
+                for row in cursor
+            }
         return {tuple(row[at] for at in position): kind(*row) for row in cursor}
 
     def _copy_rows(self, copy_into: Composed, rows: Sequence[Any]) -> None:
