@@ -72,7 +72,8 @@ def routes(reader: Reader, freshness: Freshness, cursors: Cursors) -> list[HTTPR
             )
         },
     )
-    async def get_entry(request: AnyRequest, entry_id: str) -> Answer:
+    async def get_entry(request: AnyRequest) -> Answer:
+        entry_id: str = request.path_params["entry_id"]
         user_id = require(request, PERMISSION).user_id
         position = await fresh(request, freshness, ENTRIES)
         key = entry_id.encode("utf-8", "surrogatepass")

@@ -61,7 +61,8 @@ def routes(freshness: Freshness, streams: Streams, cursors: Cursors) -> list[HTT
             )
         },
     )
-    async def entry_history(request: AnyRequest, entry_id: str) -> Answer:
+    async def entry_history(request: AnyRequest) -> Answer:
+        entry_id: str = request.path_params["entry_id"]
         user_id = require(request, PERMISSION).user_id
         known = id_of(entry_id)
         position = await fresh(request, freshness, ENTRIES)

@@ -149,7 +149,9 @@ def routes(
             )
         },
     )
-    async def calendar(request: AnyRequest, year: str, month: str) -> Answer:
+    async def calendar(request: AnyRequest) -> Answer:
+        year: str = request.path_params["year"]
+        month: str = request.path_params["month"]
         user_id = require(request, PERMISSION).user_id
         asked = check({"year": _number(year), "month": _number(month)}, Month)
         query(request, NoQuery)

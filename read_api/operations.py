@@ -41,7 +41,8 @@ def routes(operations: Showing) -> list[HTTPRouteHandler]:
             )
         },
     )
-    async def get_operation(request: AnyRequest, operation_id: str) -> Answer:
+    async def get_operation(request: AnyRequest) -> Answer:
+        operation_id: str = request.path_params["operation_id"]
         user_id = principal_of(request).user_id
         try:
             known = UUID(operation_id)

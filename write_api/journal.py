@@ -116,7 +116,8 @@ def routes(
             )
         },
     )
-    async def revise_entry(request: AnyRequest, entry_id: str) -> Answer:
+    async def revise_entry(request: AnyRequest) -> Answer:
+        entry_id: str = request.path_params["entry_id"]
         principal = require(request, PERMISSION)
         known = _id_of(entry_id)
         body = await request.body()
@@ -137,7 +138,7 @@ def routes(
 
     @delete(
         "/v1/journal/entries/{entry_id:str}",
-        status_code=200,  # Litestar wants 204 without a response object; ours says 204 itself
+        status_code=200,  # the answer has its own
         opt={
             "operation": Operation(
                 summary="Delete an entry",
@@ -150,7 +151,8 @@ def routes(
             )
         },
     )
-    async def delete_entry(request: AnyRequest, entry_id: str) -> Answer:
+    async def delete_entry(request: AnyRequest) -> Answer:
+        entry_id: str = request.path_params["entry_id"]
         principal = require(request, PERMISSION)
         known = _id_of(entry_id)
         try:
@@ -176,7 +178,8 @@ def routes(
             )
         },
     )
-    async def restore_entry(request: AnyRequest, entry_id: str) -> Answer:
+    async def restore_entry(request: AnyRequest) -> Answer:
+        entry_id: str = request.path_params["entry_id"]
         require(request, PERMISSION)
         command = RestoreEntry(_id_of(entry_id))
         return await answering.answer(request, command, _shows(request, "Entry restored"))

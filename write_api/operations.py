@@ -78,7 +78,8 @@ def routes(operations: Accepting) -> list[HTTPRouteHandler]:
             )
         },
     )
-    async def cancel_operation(request: AnyRequest, operation_id: str) -> Answer:
+    async def cancel_operation(request: AnyRequest) -> Answer:
+        operation_id: str = request.path_params["operation_id"]
         user_id = principal_of(request).user_id
         try:
             known = UUID(operation_id)
