@@ -18,7 +18,7 @@ Mood = Literal["ecstatic", "happy", "neutral", "sad", "anxious", "angry"]
 """How a day felt."""
 
 
-class EntryWritten(Event, frozen=True, kw_only=True):
+class EntryWritten(Event, frozen=True, kw_only=True, gc=False):
     """A day's entry begins, for the first time or afresh after a deletion.
 
     ``word_count`` is of the content alone, runs of characters between white space.
@@ -39,7 +39,7 @@ class EntryWritten(Event, frozen=True, kw_only=True):
     word_count: int
 
 
-class EntryRevised(Event, frozen=True, kw_only=True):
+class EntryRevised(Event, frozen=True, kw_only=True, gc=False):
     """Some fields have new values; those that kept theirs are unset.
 
     ``word_count`` is set whenever ``content`` is.
@@ -60,7 +60,7 @@ class EntryRevised(Event, frozen=True, kw_only=True):
     word_count: int | UnsetType = UNSET
 
 
-class EntryDeleted(Event, frozen=True, kw_only=True):
+class EntryDeleted(Event, frozen=True, kw_only=True, gc=False):
     """The entry is hidden and its day is free; it can be restored."""
 
     TOPIC: ClassVar[str] = "journal.EntryDeleted.v1"
@@ -70,7 +70,7 @@ class EntryDeleted(Event, frozen=True, kw_only=True):
     date: datetime.date
 
 
-class EntryRestored(Event, frozen=True, kw_only=True):
+class EntryRestored(Event, frozen=True, kw_only=True, gc=False):
     """The entry is back as it was before its deletion."""
 
     TOPIC: ClassVar[str] = "journal.EntryRestored.v1"

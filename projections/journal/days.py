@@ -62,7 +62,7 @@ TIMEZONE = Query(
 )
 
 
-class DayRow(msgspec.Struct, frozen=True):
+class DayRow(msgspec.Struct, frozen=True, gc=False):
     """A row of ``journal_days``: an entry's day."""
 
     entry_id: UUID
@@ -124,12 +124,7 @@ class Days(RowView[DayRow]):
         event = recorded.event
         if type(event) is EntryWritten:
             return DayRow(
-                entry_id=event.entry_id,
-                user_id=event.user_id,
-                date=event.date,
-                mood=event.mood,
-                word_count=event.word_count,
-                active=True,
+                event.entry_id, event.user_id, event.date, event.mood, event.word_count, True
             )
         if row is None:
             raise ValueError(f"{recorded.stream_id} does not begin with EntryWritten")

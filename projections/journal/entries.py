@@ -72,7 +72,7 @@ PAGES = {
 """The page of each order. The id breaks ties and goes the same way."""
 
 
-class EntryDocument(msgspec.Struct, kw_only=True, gc=False):
+class EntryDocument(msgspec.Struct, gc=False):
     """The API's shape of an entry, its fields in the order in which they are written."""
 
     id: UUID
@@ -81,21 +81,21 @@ class EntryDocument(msgspec.Struct, kw_only=True, gc=False):
     title: str
     content: str
     mood: Mood | None
-    mood_inferred: Mood | None = None
+    mood_inferred: Mood | None
     location: str | None
     weather: str | None
     tags: tuple[str, ...]
     is_private: bool
     word_count: int
     reading_time_seconds: int
-    attachments: tuple[Any, ...] = ()
+    attachments: tuple[Any, ...]
     state: State
     version: int
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
 
-class EntryRow(msgspec.Struct, frozen=True):
+class EntryRow(msgspec.Struct, frozen=True, gc=False):
     """A row of ``journal_entries``; ``document`` is JSON."""
 
     entry_id: UUID
@@ -138,17 +138,18 @@ class Entries(RowView[EntryRow]):
         """The row after one more event."""
         event, at, version = recorded.event, recorded.recorded_at, recorded.stream_version
         if type(event) is EntryWritten:
+            # By position here and below: names would take as long as the encoding.
             return EntryRow(
-                entry_id=event.entry_id,
-                user_id=event.user_id,
-                date=event.date,
-                mood=event.mood,
-                tags=list(event.tags),
-                is_private=event.is_private,
-                state="active",
-                updated_at=at,
-                version=version,
-                document=_encode(document_of_written(event, version, at)).decode(),
+                event.entry_id,
+                event.user_id,
+                event.date,
+                event.mood,
+                list(event.tags),
+                event.is_private,
+                "active",
+                at,
+                version,
+                _encode(_document(event, "active", version, at, at)).decode(),
             )
         if row is None:
             raise ValueError(f"{recorded.stream_id} does not begin with EntryWritten")
@@ -175,47 +176,38 @@ class Entries(RowView[EntryRow]):
         )
 
 
-def document_of_written(event: EntryWritten, version: int, at: datetime.datetime) -> EntryDocument:
-    """The shape of an entry that has just begun."""
-    return EntryDocument(
-        id=event.entry_id,
-        user_id=event.user_id,
-        date=event.date,
-        title=event.title,
-        content=event.content,
-        mood=event.mood,
-        location=event.location,
-        weather=event.weather,
-        tags=event.tags,
-        is_private=event.is_private,
-        word_count=event.word_count,
-        reading_time_seconds=reading_seconds(event.word_count),
-        state="active",
-        version=version,
-        created_at=at,
-        updated_at=at,
-    )
-
-
 def document_of(entry: Entry) -> EntryDocument:
     """The shape of an entry as its own stream says it is; the same as the view's."""
+    return _document(entry, entry.state, entry.version, entry.created_at, entry.updated_at)
+
+
+def _document(
+    entry: Entry | EntryWritten,
+    state: State,
+    version: int,
+    created_at: datetime.datetime,
+    updated_at: datetime.datetime,
+) -> EntryDocument:
+    words = entry.word_count
     return EntryDocument(
-        id=entry.entry_id,
-        user_id=entry.user_id,
-        date=entry.date,
-        title=entry.title,
-        content=entry.content,
-        mood=entry.mood,
-        location=entry.location,
-        weather=entry.weather,
-        tags=entry.tags,
-        is_private=entry.is_private,
-        word_count=entry.word_count,
-        reading_time_seconds=reading_seconds(entry.word_count),
-        state=entry.state,
-        version=entry.version,
-        created_at=entry.created_at,
-        updated_at=entry.updated_at,
+        entry.entry_id,
+        entry.user_id,
+        entry.date,
+        entry.title,
+        entry.content,
+        entry.mood,
+        None,
+        entry.location,
+        entry.weather,
+        entry.tags,
+        entry.is_private,
+        words,
+        reading_seconds(words),
+        (),
+        state,
+        version,
+        created_at,
+        updated_at,
     )
 
 

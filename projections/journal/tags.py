@@ -34,7 +34,7 @@ TAGS = Query(
 )
 
 
-class TagsRow(msgspec.Struct, frozen=True):
+class TagsRow(msgspec.Struct, frozen=True, gc=False):
     """A row of ``journal_tags``: the tags of one entry, never none."""
 
     entry_id: UUID
@@ -76,9 +76,7 @@ class Tags(RowView[TagsRow]):
                 return row
             if not event.tags:
                 return None
-            return TagsRow(
-                entry_id=event.entry_id, user_id=event.user_id, tags=list(event.tags), active=True
-            )
+            return TagsRow(event.entry_id, event.user_id, list(event.tags), True)
         if row is None:
             return None
         return msgspec.structs.replace(row, active=isinstance(event, EntryRestored))

@@ -1,4 +1,4 @@
-"""A diary that is uploaded: which lines are in, what is said of the others, and what a kill does."""
+"""An uploaded diary: which lines are in, what is said of the others, and what a kill does."""
 
 from __future__ import annotations
 
