@@ -107,8 +107,8 @@ class _Schemas:
         return self._queries[kind]
 
     def _parameters(self, kind: Any) -> list[Json]:
-        # By its reference: of two structs of one name each has a longer one here.
-        component = self.components[self._of[kind]["$ref"].removeprefix(_REF.format(name=""))]
+        # By reference, since msgspec gives types of one name in two modules longer names.
+        component = self.components[self.of(kind)["$ref"].rpartition("/")[2]]
         required = component.get("required", [])
         return [
             _parameter("query", name, _without_null(schema), name in required)

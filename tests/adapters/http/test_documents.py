@@ -192,6 +192,18 @@ def test_unknown_problems_and_repeated_ids_are_mistakes() -> None:
         document([list_notes, Router("/other", route_handlers=[list_notes])])
 
 
+def test_types_of_one_name_do_not_get_in_each_others_way() -> None:
+    other = msgspec.defstruct("Notes", [("page", int)], module="elsewhere", frozen=True)
+
+    @get("/v1/others", opt={"operation": Operation(summary="Others", query=other)})
+    async def others() -> Answer:
+        return bare(b"")
+
+    paths = json.loads(document([list_notes, others]))["paths"]
+    assert [p["name"] for p in paths["/v1/others"]["get"]["parameters"]] == ["page"]
+    assert paths["/v1/notes"]["get"]["parameters"][0]["name"] == "since"
+
+
 def test_routers_and_controllers_are_walked() -> None:
     class Things(Controller):
         path = "/things"
