@@ -21,7 +21,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import inspect
 
-from commands.checks import Checker, compile_checks
+from commands.checks import compile_checks
+from commands.value_checks import Checker
 from domain.faults import Fault, Invalid
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands.checks import MAX_FAULTS
 from commands.validation import Malformed, check, decode, is_fast
+from commands.value_checks import MAX_FAULTS
 from domain.faults import Fault, Invalid
 
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=3)]
