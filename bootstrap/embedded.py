@@ -26,6 +26,7 @@ from psycopg import sql
 
 from bootstrap.children import Command
 from bootstrap.places import Places, grant_search
+from bootstrap.settings import inherited
 
 
 def _package(name: str) -> Path:
@@ -267,5 +268,4 @@ def _unprivileged() -> pwd.struct_passwd:
 
 def _environment() -> dict[str, str]:
     """Next to nothing: the servers take no setting from the caller's environment."""
-    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
-    return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+    return {**inherited("PATH", "TMPDIR"), "LC_ALL": "C", "TZ": "UTC"}

@@ -188,6 +188,11 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return kept
 
 
+def inherited(*names: str) -> dict[str, str]:
+    """These variables as they stand, or all of them if none is named: for other programs."""
+    return {name: os.environ[name] for name in names or os.environ if name in os.environ}
+
+
 def describe(settings: Settings) -> list[Field]:
     """Every setting with its documentation and present value; secrets masked."""
     rows = []

@@ -27,6 +27,7 @@ def psql(
 ) -> None:
     """Open the database in psql; SQL may come from standard input. psql's own options work too."""
     from bootstrap.embedded import POSTGRES_BIN
+    from bootstrap.settings import inherited
 
     if role not in ("owner", "write", "read"):
         cli.fail(f"There is no role {role}: owner, write or read.", cli.USAGE)
@@ -38,7 +39,7 @@ def psql(
     if not os.access(program, os.X_OK):
         program = shutil.which("psql") or cli.fail("psql is not installed.", cli.UNAVAILABLE)
     # The address goes by environment: arguments are everybody's to read.
-    environment = {**os.environ, **_environment(dsn)}
+    environment = {**inherited(), **_environment(dsn)}
     os.execve(program, ["psql", "-v", "ON_ERROR_STOP=1", *context.args], environment)  # noqa: S606
 
 
