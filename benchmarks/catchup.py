@@ -1,0 +1,147 @@
+"""Catching up with 200,000 events: the engine on the entry list against the library's runner.
+
+Both fold the same entries into a table with one row each. The engine commits without waiting for
+the disk by default, since what it loses it folds again; here it waits, as the library does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from uuid import UUID
+
+import psycopg
+from eventsourcing.persistence import StoredEvent
+from uuid_utils.compat import uuid7
+
+from adapters.event_store.mapper import encode
+from adapters.event_store.recorder import PostgresRecorder, open_pool
+from adapters.event_store.source import PostgresSource
+from benchmarks import material
+from benchmarks.measure import interleave, medians
+from benchmarks.peers import library
+from benchmarks.report import Row, at_least
+from benchmarks.servers import Bench, Database, Unready
+from domain.journal.entry import Entry, stream_of
+from projections.engine.checkpoints import Connection
+from projections.engine.runner import Runner
+from projections.journal.entries import Entries
+EVENTS = 200_000
+PEER_EVENTS = 10_000
+"""The library folds the first so many of the same events; its speed does not change with more."""
+USERS = 200
+BATCH = 1_000
+PEER_BATCH = 100
+"""Events in one insertion by the library, which hangs on a parameter of near a megabyte."""
+ROUNDS = 3
+
+
+class Durable(Runner):
+    """The engine's runner, made to wait for the disk at each commit."""
+
+    def _connected(self) -> Connection:
+        connection = super()._connected()
+        connection.execute("SET synchronous_commit = on")
+        return connection
+
+
+def run(bench: Bench) -> list[Row]:
+    """Compare; one row."""
+    ours = bench.migrated("catchup_ours")
+    theirs = bench.empty("catchup_library")
+    users = material.people(USERS)
+    bench.tell(f"writing {EVENTS:,} events")
+    fill(ours, users, EVENTS)
+    _fill_library(theirs, users)
+    bench.settle(ours)
+    bench.settle(theirs)
+
+    def engine() -> float:
+        return catch_up(bench, ours)
+
+    def runner() -> float:
+        return _run_library(bench, theirs)
+
+    figures = interleave({"ours": engine, "theirs": runner}, rounds=ROUNDS, tell=bench.tell)
+    bench.drop(ours)
+    bench.drop(theirs)
+    return [
+        at_least(
+            50,
+            "catchup",
+            f"Catch-up of the entry list from {EVENTS // 1000}k events, one process",
+            "/s",
+            figures,
+            medians(figures),
+            "ProjectionRunner",
+            note=f"both wait for the disk at each commit; the library folds the first "
+            f"{PEER_EVENTS:,} of the same events",
+        )
+    ]
+
+
+def fill(database: Database, users: list[UUID], count: int) -> None:
+    """Append so many entries, in large commits and without claims, which no view reads."""
+    pool = open_pool(database.write, role="mindstream_write", size=1)
+    with pool:
+        recorder = PostgresRecorder(pool)
+        pages = itertools.islice(material.pages(users), count)
+        while batch := [_stored(user, day) for user, day in itertools.islice(pages, BATCH)]:
+            recorder.insert_events(batch)
+
+
+def catch_up(bench: Bench, database: Database) -> float:
+    """Fold everything from the beginning in this process; events a second."""
+    with psycopg.connect(database.owner, autocommit=True) as connection:
+        connection.execute("TRUNCATE journal_entries, projection_checkpoints")
+    bench.settle(database)
+    source = PostgresSource(database.project)
+    runner = Durable(database.project, source, [Entries()])
+    started = time.perf_counter()
+    runner.catch_up()
+    seconds = time.perf_counter() - started
+    source.close()
+    with psycopg.connect(database.owner) as connection:
+        [rows] = connection.execute("SELECT count(*) FROM journal_entries").fetchone() or (0,)
+    if rows != EVENTS:
+        raise Unready(f"{EVENTS} entries were written, the list has {rows}")
+    return EVENTS / seconds
+
+
+def _stored(user: UUID, day: int) -> StoredEvent:
+    entry_id = uuid7()
+    event = Entry.write(entry_id, user, material.draft(day))
+    return StoredEvent(stream_of(entry_id), 1, event.TOPIC, encode(event))
+
+
+def _fill_library(database: Database, users: list[UUID]) -> None:
+    journal = library.Journal(library.environment(database.owner))
+    try:
+        pages = itertools.islice(material.pages(users), PEER_EVENTS)
+        while batch := list(itertools.islice(pages, PEER_BATCH)):
+            events = [
+                event for user, day in batch for event in library.entry(user, day).collect_events()
+            ]
+            journal.recorder.insert_events(list(map(journal.mapper.to_stored_event, events)))
+    finally:
+        journal.close()
+
+
+def _run_library(bench: Bench, database: Database) -> float:
+    with psycopg.connect(database.owner, autocommit=True) as connection:
+        found = connection.execute(
+            "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables"
+            " WHERE schemaname = 'public' AND tablename <> 'journal_events'"
+        ).fetchone()
+        if found is not None and found[0]:
+            connection.execute(f"TRUNCATE {found[0]}")
+    bench.settle(database)
+    started = time.perf_counter()
+    with library.runner(database.owner) as runner:
+        runner.wait(PEER_EVENTS, timeout=120)
+        seconds = time.perf_counter() - started
+    with psycopg.connect(database.owner) as connection:
+        [rows] = connection.execute("SELECT count(*) FROM peer_entries").fetchone() or (0,)
+    if rows != PEER_EVENTS:
+        raise Unready(f"{PEER_EVENTS} entries were written, the library's list has {rows}")
+    return PEER_EVENTS / seconds
