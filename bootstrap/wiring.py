@@ -43,6 +43,7 @@ from adapters.credentials import PostgresCredentials
 from adapters.event_store.source import PostgresSource
 from adapters.event_store.store import PostgresEventStore
 from adapters.http.access_log import AccessLog
+from adapters.http.addresses import UNIX
 from adapters.http.app import application
 from adapters.http.conventions import Conventions
 from adapters.http.cursors import Cursors
@@ -328,7 +329,8 @@ def _served(
         limiter=limiter,
         max_body_bytes=settings.max_body_bytes,
         body_limits={write_api.journal_import.PATH: settings.max_import_bytes},
-        trusted_proxies=settings.trusted_proxies,
+        # Whoever reaches a socket of ours is our gateway: its folder is this user's alone.
+        trusted_proxies=(*settings.trusted_proxies, UNIX),
         metrics=HttpMetrics(service, REGISTRY),
         access_log=AccessLog(policy),
     )
