@@ -40,7 +40,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Person).decode
 
 
-class PersonRow(msgspec.Struct, frozen=True, kw_only=True):
+class PersonRow(msgspec.Struct, frozen=True):
     """A row of ``accounts_people``; ``document`` is JSON of ``Person``."""
 
     user_id: UUID
