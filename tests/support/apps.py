@@ -30,7 +30,9 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def served(settings: Settings, address: str = "192.0.2.7") -> AsyncIterator[httpx.AsyncClient]:
+async def served(
+    settings: Settings, address: str = "192.0.2.7"
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a gateway: GET goes to the read API, everything else to the write API."""
     await wiring.setup(settings)
     write, read = wiring.write_api_app(settings), wiring.read_api_app(settings)

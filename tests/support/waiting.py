@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 
 def eventually(condition: Callable[[], bool], *, within: float = 20.0) -> None:
@@ -14,3 +16,14 @@ def eventually(condition: Callable[[], bool], *, within: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition never held"
         pause.wait(0.02)
+
+
+async def eventually_async(
+    condition: Callable[[], Awaitable[bool]], *, within: float = 20.0
+) -> None:
+    """``eventually`` for a condition that is to be awaited."""
+    pause = asyncio.Event()
+    async with asyncio.timeout(within):
+        while not await condition():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(pause.wait(), 0.02)

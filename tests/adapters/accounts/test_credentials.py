@@ -20,6 +20,7 @@ from adapters.tokens import KeyRing
 from commands.credentials import NewLogin
 from tests.support.accounts import MemoryCredentials
 from tests.support.servers import Database
+from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -166,7 +167,11 @@ async def test_every_process_hears_at_once_that_a_login_ended(database: Database
     await credentials.rotate(first, token())
     await credentials.rotate(first, token())
     await credentials.end(other.login_id)
-    await until(lambda: login.login_id in ended and other.login_id in ended)
+
+    async def known() -> bool:
+        return login.login_id in ended and other.login_id in ended
+
+    await eventually_async(known, within=3)
     await ended.close()
     await writing.close()
     await reading.close()
@@ -190,12 +195,6 @@ async def test_what_is_over_is_swept_and_what_is_left_behind(
     assert (await credentials.rotate(first, token())) is not None
     assert stays.login_id not in await credentials.ended_within(60)
     await writing.close()
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def test_every_table_of_a_person_has_row_level_security_forced(database: Database) -> None:

@@ -79,15 +79,23 @@ async def test_all_faults_of_a_registration_are_told_at_once(house: House) -> No
 
 
 @pytest.mark.parametrize(
-    "password", ["password123", "1234567890", "qwertyuiop", "Password123!", "P@ssw0rd1234", "aaaaaaaaaaaa"]
-)  # fmt: skip
+    "password",
+    ["password123", "1234567890", "qwertyuiop", "Password123!", "P@ssw0rd1234", "aaaaaaaaaaaa"],
+)
 def test_common_passwords_are_refused(password: str) -> None:
     assert [fault.code for fault in password_faults(password)] == ["too_common"]
 
 
 @pytest.mark.parametrize(
-    "password", ["correct horse battery staple", "pepys-1660-diary", "x9$kQ2!mzw", "🐢🐇🦔🦉🐝🦋🐌🐞🐜🦗", "é" * 3 + "walks far"]
-)  # fmt: skip
+    "password",
+    [
+        "correct horse battery staple",
+        "pepys-1660-diary",
+        "x9$kQ2!mzw",
+        "🐢🐇🦔🦉🐝🦋🐌🐞🐜🦗",
+        "é" * 3 + "walks far",
+    ],
+)
 def test_others_are_taken(password: str) -> None:
     assert password_faults(password) == []
 

@@ -17,12 +17,12 @@ TOPICS = sorted(topic for topic in type_of if topic.startswith("accounts."))
 
 def test_each_event_has_a_fixture() -> None:
     assert events.PersonRegistered.TOPIC in TOPICS
-    assert TOPICS == sorted(path.stem for path in FIXTURES.glob("accounts.*.json"))
+    assert sorted(path.stem for path in FIXTURES.glob("accounts.*.json")) == TOPICS
 
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_stored_event_is_read_whole_and_written_alike(topic: str) -> None:
     stored = json.loads((FIXTURES / f"{topic}.json").read_bytes())
     event = decode(topic, json.dumps(stored).encode())
-    assert event.TOPIC == topic
+    assert topic == event.TOPIC
     assert json.loads(encode(event)) == stored

@@ -72,9 +72,18 @@ def test_time_zones_that_do_not(zone: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["javascript:alert(1)", "//example.com", "https://", "ftp://example.com", "https://a b.c",
-            "https://example.com:99999", "https://[::1", "example.com"]
-)  # fmt: skip
+    "url",
+    [
+        "javascript:alert(1)",
+        "//example.com",
+        "https://",
+        "ftp://example.com",
+        "https://a b.c",
+        "https://example.com:99999",
+        "https://[::1",
+        "example.com",
+    ],
+)
 def test_only_web_addresses_are_links(url: str) -> None:
     assert codes(website=url, photo_url=url) == [
         ("photo_url", "invalid_format"),
