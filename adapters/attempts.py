@@ -17,6 +17,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from adapters.http.addresses import counted_as
 from commands.credentials import Unavailable
 
 ALLOWED = 10
@@ -24,7 +25,9 @@ WINDOW = 15 * 60
 
 
 def _key(account: str, address: str) -> str:
-    return "login-attempts:" + sha256(f"{account}\0{address}".encode()).hexdigest()
+    # One IPv6 client has a whole /64 of addresses to guess from.
+    counted = counted_as(address or None)
+    return "login-attempts:" + sha256(f"{account}\0{counted}".encode()).hexdigest()
 
 
 def _seconds(oldest: float, now: datetime) -> int:

@@ -38,6 +38,13 @@ async def test_ten_close_the_account_to_one_address(attempts: Attempts) -> None:
     assert await attempts.blocked("eve@example.com", HERE, NOON) is None
 
 
+async def test_the_addresses_of_one_ipv6_client_count_as_one(attempts: Attempts) -> None:
+    for number in range(ALLOWED):
+        await attempts.failed(ADA, f"2001:db8::{number:x}", NOON)
+    assert await attempts.blocked(ADA, "2001:db8::ffff", NOON) == WINDOW
+    assert await attempts.blocked(ADA, "2001:db8:0:1::1", NOON) is None
+
+
 async def test_the_window_slides(attempts: Attempts) -> None:
     for minute in range(ALLOWED):
         await attempts.failed(ADA, HERE, NOON + timedelta(minutes=minute))
