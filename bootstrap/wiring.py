@@ -17,6 +17,7 @@ from uuid import UUID
 
 import dramatiq
 import msgspec
+import psycopg
 import redis.asyncio as redis
 from dramatiq.worker import Worker
 from litestar.handlers import HTTPRouteHandler
@@ -48,10 +49,12 @@ from adapters.http.app import application
 from adapters.http.conventions import Conventions
 from adapters.http.cursors import Cursors
 from adapters.http.docs import openapi_handlers
+from adapters.http.errors import Mapper, unavailable
 from adapters.http.health import health_handlers
 from adapters.http.limits import RateLimiter
 from adapters.http.metrics import HttpMetrics
 from adapters.http.pages import problem_handlers
+from adapters.http.routes import Routes
 from adapters.operations import PostgresOperations
 from adapters.passwords import ArgonPasswords
 from adapters.postgres.freshness import ProjectionWatch
@@ -78,6 +81,11 @@ from write_api.answering import Answering
 from write_api.logins import Visiting
 
 WRITE, READ, PROJECT = "mindstream_write", "mindstream_read", "mindstream_project"
+UNAVAILABLE: dict[type[Exception], Mapper] = {
+    psycopg.OperationalError: lambda error: unavailable(),
+    psycopg.InterfaceError: lambda error: unavailable(),
+}
+"""How it is answered that PostgreSQL is away."""
 CACHE_PATIENCE = 1.0
 """Seconds that Redis has for an answer before a request goes on without it."""
 
@@ -190,16 +198,16 @@ def _read_handlers(
     ]
 
 
-class _Described:
+class _StandIn:
     """Stands in for a part where handlers are made only for what they say of themselves."""
 
     def __getattr__(self, name: str) -> Any:
         return self
 
 
-def _all_handlers() -> list[HTTPRouteHandler]:
-    """Every handler of both APIs, to be described and not to be called."""
-    stand_in = cast("Any", _Described())
+def _described() -> list[HTTPRouteHandler]:
+    """Every handler of both APIs, to be described and routed by, and not to be called."""
+    stand_in = cast("Any", _StandIn())
     return [
         *_read_handlers(stand_in, stand_in, stand_in, stand_in, stand_in, stand_in),
         *_write_handlers(stand_in, stand_in, stand_in, stand_in),
@@ -237,7 +245,7 @@ def write_api_app(settings: Settings) -> Any:
         "write-api",
         application(
             [*handlers, *health_handlers(readiness), *problem_handlers],
-            errors=errors,
+            errors={**UNAVAILABLE, **errors},
             lifespan=[lifespan],
         ),
         TokenAuthenticator(keys, ended),
@@ -273,7 +281,7 @@ def read_api_app(settings: Settings) -> Any:
         streams,
         PostgresOperations(beside, sealer),
     )
-    documentation = openapi_handlers(_all_handlers(), title="Mindstream", version="1")
+    documentation = openapi_handlers(_described(), title="Mindstream", version="1")
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -294,6 +302,7 @@ def read_api_app(settings: Settings) -> Any:
         "read-api",
         application(
             [*handlers, *health_handlers(readiness), *problem_handlers, *documentation],
+            errors=UNAVAILABLE,
             lifespan=[lifespan],
         ),
         TokenAuthenticator(keys, ended),
@@ -321,6 +330,7 @@ async def _beside(limiter: RateLimiter) -> AsyncIterator[None]:
 def _served(
     settings: Settings, service: str, app: Any, authenticator: TokenAuthenticator, limiter: Any
 ) -> Conventions:
+    described = _described()
     policy: Literal["all", "notable"] = "all" if settings.log_level == "debug" else "notable"
     return Conventions(
         app,
@@ -333,6 +343,7 @@ def _served(
         trusted_proxies=(*settings.trusted_proxies, UNIX),
         metrics=HttpMetrics(service, REGISTRY),
         access_log=AccessLog(policy),
+        routes=Routes([*described, *openapi_handlers(described)]),
     )
 
 
