@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 from uuid import UUID
 
@@ -66,6 +67,15 @@ class Fenced(Exception):
     """Another process has moved this checkpoint."""
 
 
+class _Ahead(msgspec.Struct, frozen=True):
+    """A page that is being read before it is asked for."""
+
+    after: int
+    through: int
+    topics: Sequence[str]
+    page: Future[Sequence[Recorded]]
+
+
 class _State:
     """What the runner knows of one view that it holds."""
 
@@ -107,6 +117,9 @@ class Runner:
         self._held: dict[str, _State] = {}
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._leased_at = 0.0
+        self._head = 0
+        self._ahead: _Ahead | None = None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="projector-reads")
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set. Survives the loss of either database."""
@@ -137,7 +150,9 @@ class Runner:
         """
         connection = self._connected()
         self._lease(connection)
-        head = self._source.head()
+        if self._ahead is None:
+            self._head = self._source.head()
+        head = self._head
         now = time.monotonic()
         waiting = [
             state
@@ -167,9 +182,7 @@ class Runner:
     ) -> None:
         started = time.perf_counter()
         topics = sorted(frozenset[str]().union(*(state.topics for state in group)))
-        page = self._source.page(behind, to, self._page, topics)
-        if len(page) == self._page:
-            to = page[-1].position
+        page, to = self._read(behind, to, topics)
         if page:
             age = max(0.0, time.time() - page[0].recorded_at.timestamp())
             for state in group:
@@ -191,6 +204,23 @@ class Runner:
                     raise
                 except Exception as one:  # noqa: BLE001 - likewise
                     self._failed(connection, state, one, head)
+
+    def _read(self, behind: int, to: int, topics: Sequence[str]) -> tuple[Sequence[Recorded], int]:
+        """A page and the position that it reaches; begins to read the next one behind it.
+
+        While one page is written the next is read: PostgreSQL works on both at once.
+        """
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.after == behind and ahead.topics == topics:
+            page = ahead.page.result()
+            to = ahead.through
+        else:
+            page = self._source.page(behind, to, self._page, topics)
+        if len(page) == self._page and page[-1].position < to:
+            to, through = page[-1].position, to
+            reading = self._reader.submit(self._source.page, to, through, self._page, topics)
+            self._ahead = _Ahead(to, through, topics, reading)
+        return page, to
 
     def _commit(
         self,
@@ -359,6 +389,9 @@ class Runner:
     def close(self) -> None:
         """Give up connections and leases; ``step`` takes them again."""
         self._held = {}
+        if self._ahead is not None:
+            wait([self._ahead.page])
+            self._ahead = None
         self._source.close()
         if self._connection is not None:
             self._connection.close()

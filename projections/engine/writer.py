@@ -19,8 +19,8 @@ from domain.event import Recorded
 from projections.engine.view import RowView
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-_Touch = tuple[tuple[Any, ...], Recorded]
-_Keys = set[tuple[Any, ...]]
+_Keys = list[tuple[Any, ...]]
+_Touches = list[tuple[int, Recorded]]
 
 
 class ViewWriter:
@@ -68,40 +68,44 @@ class ViewWriter:
 
         ``careful`` loads the rows of every key, also of those that cannot exist yet.
         """
-        touched, fresh, known = self._keys(events, careful)
-        before = self._rows(known) if known else {}
-        after: dict[tuple[Any, ...], Any] = dict(before)
+        keys, touched, fresh = self._keys(events, careful)
+        rows: list[Any] = [None] * len(keys)
+        loaded: list[Any] = rows
+        if known := [at for at in range(len(keys)) if not fresh[at]]:
+            found = self._rows([keys[at] for at in known])
+            for at in known:
+                rows[at] = found.get(keys[at])
+            loaded = list(rows)
         fold = self.view.fold
-        for key, recorded in touched:
-            after[key] = fold(key, after.get(key), recorded)
-        present = [(key, row) for key, row in after.items() if row is not None]
-        inserted = [row for key, row in present if key in fresh]
-        changed = [row for key, row in present if key not in fresh and row is not before.get(key)]
-        gone = [key for key in before if after[key] is None]
+        for at, recorded in touched:
+            rows[at] = fold(keys[at], rows[at], recorded)
+        inserted = [row for at, row in enumerate(rows) if fresh[at] and row is not None]
+        changed = [row for at in known if (row := rows[at]) is not None and row is not loaded[at]]
+        gone = [keys[at] for at in known if rows[at] is None and loaded[at] is not None]
         self._write(inserted, changed, gone)
         user_of = self.view.user_of
         users = {user_of(row) for row in inserted}
         users.update(user_of(row) for row in changed)
-        users.update(user_of(before[key]) for key in gone)
+        users.update(user_of(row) for row in loaded if row is not None and loaded is not rows)
         return users
 
-    def _keys(self, events: Iterable[Recorded], careful: bool) -> tuple[list[_Touch], _Keys, _Keys]:
-        """What touches which key; the keys that cannot exist yet, and those that may."""
+    def _keys(self, events: Iterable[Recorded], careful: bool) -> tuple[_Keys, _Touches, bytearray]:
+        """The keys that are touched, by which events, and for each whether it cannot exist yet.
+
+        Keys are numbered once and then handled by number: hashing a UUID is slow.
+        """
         keys_of, creates = self.view.keys_of, self.view.creates
-        touched: list[_Touch] = []
-        fresh: _Keys = set()
-        known: _Keys = set()
+        numbers: dict[tuple[Any, ...], int] = {}
+        touched: _Touches = []
+        fresh = bytearray()
         for recorded in events:
             new = not careful and creates(recorded)
             for key in keys_of(recorded):
-                touched.append((key, recorded))
-                if key in fresh:
-                    continue
-                if new and key not in known:
-                    fresh.add(key)
-                else:
-                    known.add(key)
-        return touched, fresh, known
+                at = numbers.setdefault(key, len(fresh))
+                if at == len(fresh):
+                    fresh.append(new)
+                touched.append((at, recorded))
+        return list(numbers), touched, fresh
 
     def _write(
         self, inserted: Sequence[Any], changed: Sequence[Any], gone: Sequence[tuple[Any, ...]]
