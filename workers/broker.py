@@ -7,15 +7,20 @@ scheduler offers again what nobody took. Retries are therefore not dramatiq's.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import dramatiq
 import redis
 import structlog
+from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO, Middleware, Retries, ShutdownNotifications, TimeLimit
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 QUEUE = "operations"
@@ -48,6 +53,33 @@ def redis_broker(url: str, *, works: bool) -> RedisBroker:
     return broker
 
 
+class OnLoop(Middleware, Generic[T]):
+    """What actors share, opened once on the worker's event loop and closed there in the end.
+
+    ``open_all`` registers with the stack what is to be closed. Add it to the broker as middleware;
+    call it in an actor.
+    """
+
+    def __init__(self, open_all: Callable[[AsyncExitStack], Awaitable[T]]) -> None:
+        self._open_all = open_all
+        self._closing = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._opened: list[T] = []
+
+    async def __call__(self) -> T:
+        """The shared things, opened by whoever asks first."""
+        async with self._opening:
+            if not self._opened:
+                self._opened.append(await self._open_all(self._closing))
+        return self._opened[0]
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Close them, while the loop still runs: it ends with the middleware before this one."""
+        loop = get_event_loop_thread()
+        if loop is not None and self._opened:
+            loop.run_coroutine(self._closing.aclose())
+
+
 class Offers:
     """Hands operations to the broker."""
 
@@ -76,3 +108,17 @@ class Offers:
         task = asyncio.create_task(self.offer(kind, operation_id))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+
+def work(broker: RedisBroker, stop: threading.Event, *, threads: int = 4) -> None:
+    """Run the broker's actors until ``stop`` is set; what is under way has 5 s to come to rest.
+
+    What does not come to rest is given up, and done by another worker when its lease is over.
+    """
+    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=200)
+    worker.start()
+    try:
+        stop.wait()
+    finally:
+        worker.stop(timeout=5_000)
+        broker.close()

@@ -7,6 +7,7 @@ that the first one committed, and goes on after them.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -90,7 +91,12 @@ def declare_import(
         await import_journal(UUID(operation_id), await importing())
 
     declare = dramatiq.actor(
-        broker=broker, actor_name=IMPORT, queue_name=QUEUE, max_retries=0, time_limit=TIME_LIMIT
+        broker=broker,
+        actor_name=IMPORT,
+        queue_name=QUEUE,
+        max_retries=0,
+        time_limit=TIME_LIMIT,
+        notify_shutdown=True,
     )
     return declare(run)
 
@@ -122,6 +128,9 @@ async def import_journal(operation_id: UUID, importing: Importing) -> None:
     except TooManyRefused:
         error = Failure("TOO_MANY_REFUSED", f"More than {MAX_REFUSED} lines were refused.")
         await operations.finish(operation_id, owner, "failed", result=result, error=error)
+    except asyncio.CancelledError:  # the worker shuts down: another may go on at once
+        await operations.release(operation_id, owner, 0)
+        raise
     except LeaseLost:
         log.info("operation_lost", operation_id=str(operation_id))
     except Exception as error:  # noqa: BLE001  whatever it was, another run may get further

@@ -36,6 +36,7 @@ from projections.engine.runner import Runner
 from projections.journal.days import Days
 from projections.journal.entries import Entries
 from projections.journal.tags import Tags
+from projections.reading import Reader
 from read_api import journal as read_journal
 from read_api import journal_history, journal_overview
 from read_api import operations as read_operations
@@ -83,6 +84,7 @@ class Stack:
         self.operations = operations
         self.importing = importing
         self.offered = Offered()
+        self.reader: Reader
 
     def client(self, user_id: UUID | None = None) -> httpx.AsyncClient:
         """A client as this person, or as a new one."""
@@ -130,6 +132,7 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
         operations = PostgresOperations(pipelines["work"], sealer)
         importing = Importing(operations, store, bus.dispatch, uuid7)
         stack = Stack(None, store, operations, importing)
+        stack.reader = PipelineReader([pipelines["views"]])
         errors = {**write_answering.ERRORS, **write_journal.ERRORS}
         answering = Answering(bus.dispatch, store, errors)
         writes = application(
@@ -140,7 +143,7 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
             ],
             errors=errors,
         )
-        reader, cursors = PipelineReader([pipelines["views"]]), Cursors(b"0123456789abcdef")
+        reader, cursors = stack.reader, Cursors(b"0123456789abcdef")
         reads = application(
             [
                 *read_journal.routes(reader, watch, cursors),

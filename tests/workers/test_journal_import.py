@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
+from bootstrap.imports import import_diary
 from commands.bus import Bus
 from tests.support.journal_stack import Stack, running_stack
 from tests.support.servers import Database
@@ -252,3 +254,45 @@ async def test_a_line_too_long_costs_no_memory(monkeypatch: pytest.MonkeyPatch) 
 
     found = [(number, raw) async for number, raw, _ in numbered(pieces())]
     assert found == [(1, None), (2, b"short"), (3, b"y" * 10), (4, None)]
+
+
+async def test_a_worker_that_shuts_down_gives_its_operation_back(
+    stack: Stack, client: httpx.AsyncClient
+) -> None:
+    accepted = await upload(client, b"\n".join(line(day) for day in range(150)))
+    operation_id = UUID(accepted.json()["data"]["id"])
+    begun = asyncio.Event()
+
+    class Hanging(Dying):
+        async def append(self, *args: Any, **options: Any) -> Any:
+            begun.set()
+            await asyncio.Event().wait()
+
+    store = Hanging(stack.importing.store, 0, after=False)
+    hanging = journal.Importing(stack.importing.operations, store, Bus(store).dispatch, uuid7)
+    task = asyncio.create_task(import_journal(operation_id, hanging))
+    await begun.wait()
+    assert await stack.operations.claim(operation_id, "somebody else", 5) is None
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await import_journal(operation_id, stack.importing)
+    operation = (await client.get(accepted.headers["location"])).json()["data"]
+    assert (operation["state"], operation["result"]["accepted"]) == ("succeeded", 150)
+
+
+async def test_the_command_line_imports_a_file(stack: Stack, tmp_path: Path) -> None:
+    path = tmp_path / "diary.jsonl"
+    path.write_bytes(b"\n".join(line(day) for day in range(10)))
+
+    class Broker:
+        async def offer(self, kind: str, operation_id: UUID) -> bool:
+            await import_journal(operation_id, stack.importing)
+            return True
+
+    user_id = uuid7()
+    broker: Any = Broker()
+    ended = await import_diary(
+        path, user_id, user_id, operations=stack.operations, offers=broker, new_id=uuid7
+    )
+    assert ended.state == "succeeded"
