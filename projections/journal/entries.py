@@ -10,6 +10,7 @@ Owns the table ``journal_entries`` and the API's shape of an entry.
 from __future__ import annotations
 
 import datetime
+from functools import cache
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -36,40 +37,53 @@ ENTRY = Query(
 
 _PAGE = """
 SELECT entry_id, {column}, document FROM journal_entries
-WHERE user_id = $1 AND state = 'active'
-  AND date >= coalesce($2, '-infinity'::date) AND date <= coalesce($3, 'infinity'::date)
-  AND ($4::text IS NULL OR mood = $4) AND tags @> $5
-  AND ($6::boolean IS NULL OR is_private = $6)
-  AND ({column}, entry_id) {beyond} (coalesce($7, '{start}'::{type}), coalesce($8, '{id}'::uuid))
+WHERE {conditions}
 ORDER BY {column} {direction}, entry_id {direction}
-LIMIT $9
+LIMIT {limit}
 """
 
+# Each filter that a list may have: its condition, and the type of its parameter.
+_FILTERS = (
+    ("date_from", "date >= {}", "date"),
+    ("date_to", "date <= {}", "date"),
+    ("mood", "mood = {}", "text"),
+    ("tags", "tags @> {}", "text[]"),
+    ("is_private", "is_private = {}", "bool"),
+)
+_ORDERS = {"date": "date", "updated_at": "timestamptz"}
+SORTS = ("date", "-date", "updated_at", "-updated_at")
+"""The orders of a list. The id breaks ties and goes the same way."""
 
-def _page(name: str, column: str, column_type: str, *, descending: bool) -> Query:
+
+@cache
+def page_query(sort: str, filters: tuple[str, ...], *, goes_on: bool) -> Query:
+    """The page in this order, with these filters in the order of ``_FILTERS``.
+
+    One statement for each combination that is asked for: conditions that apply only at times would
+    keep PostgreSQL from reading a page off the index. The parameters are the user, the filters,
+    the limit and, where the list ``goes_on`` from a cursor, the value and the id that it names.
+    """
+    column = sort.removeprefix("-")
+    descending = sort.startswith("-")
+    types = ["uuid"]
+    conditions = ["user_id = $1", "state = 'active'"]
+    for name, condition, kind in _FILTERS:
+        if name in filters:
+            types.append(kind)
+            conditions.append(condition.format(f"${len(types)}"))
+    types.append("int8")
+    limit = f"${len(types)}"
+    if goes_on:
+        types += [_ORDERS[column], "uuid"]
+        beyond = "<" if descending else ">"
+        conditions.append(f"({column}, entry_id) {beyond} (${len(types) - 1}, ${len(types)})")
     sql = _PAGE.format(
         column=column,
-        type=column_type,
-        beyond="<" if descending else ">",
+        conditions=" AND ".join(conditions),
         direction="DESC" if descending else "ASC",
-        # From before the first row where no cursor says otherwise, so that the condition can
-        # always be found in an index.
-        start="infinity" if descending else "-infinity",
-        id=UUID(int=2**128 - 1 if descending else 0),
+        limit=limit,
     )
-    of_filters = ("uuid", "date", "date", "text", "text[]", "bool")
-    return Query(name, sql, (*of_filters, column_type, "uuid", "int8"))
-
-
-PAGES = {
-    "-date": _page("journal_entries_by_date_desc", "date", "date", descending=True),
-    "date": _page("journal_entries_by_date", "date", "date", descending=False),
-    "-updated_at": _page(
-        "journal_entries_by_update_desc", "updated_at", "timestamptz", descending=True
-    ),
-    "updated_at": _page("journal_entries_by_update", "updated_at", "timestamptz", descending=False),
-}
-"""The page of each order. The id breaks ties and goes the same way."""
+    return Query("_".join(("journal_page", sort, *filters, str(goes_on))), sql, tuple(types))
 
 
 class EntryDocument(msgspec.Struct, gc=False):
@@ -240,21 +254,15 @@ async def page(
     after: Keyset | None,
     limit: int,
 ) -> tuple[list[bytes], Keyset | None]:
-    """A page of entries' JSON, and where it ended if there are more. ``sort`` is in ``PAGES``."""
-    value, entry_id = after or (None, None)
-    rows = await reader.rows(
-        PAGES[sort],
-        user_id,
-        entries.date_from,
-        entries.date_to,
-        entries.mood,
-        list(entries.tags),
-        entries.is_private,
-        value,
-        entry_id,
-        limit + 1,
-        user_id=user_id,
-    )
+    """A page of entries' JSON, and where it ended if there are more. ``sort`` is in ``SORTS``."""
+    given: dict[str, Any] = {
+        name: value
+        for name, _, _ in _FILTERS
+        if (value := getattr(entries, name)) is not None and value != ()
+    }
+    query = page_query(sort, tuple(given), goes_on=after is not None)
+    values = (list(value) if isinstance(value, tuple) else value for value in given.values())
+    rows = await reader.rows(query, user_id, *values, limit + 1, *(after or ()), user_id=user_id)
     more = len(rows) > limit
     rows = rows[:limit]
     return [row[2].encode() for row in rows], (rows[-1][1], rows[-1][0]) if more else None
