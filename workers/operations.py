@@ -161,6 +161,8 @@ class Run:
     async def _keep(self) -> None:
         while self._held == "held":
             await asyncio.sleep(HEARTBEAT)
+            if time.monotonic() - self._reported < HEARTBEAT:
+                continue  # a step was faster
             try:
                 await self._report()
             except Exception as error:  # noqa: BLE001  whatever it was, the next beat tries again
