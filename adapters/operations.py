@@ -45,6 +45,7 @@ BY_KEY = Statement(
     f"SELECT {_SHAPE}, request_hash FROM operations WHERE user_id = $1 AND idempotency_key = $2",
     ("uuid", "text"),
 )
+HEAD = Statement("operation_head", "SELECT coalesce(max(position), 0) FROM events", ())
 GET = Statement(
     "operation_get",
     f"SELECT {_SHAPE} FROM operations WHERE id = $1 AND user_id = $2",
@@ -222,6 +223,11 @@ class PostgresOperations:
         if operation.state == "cancelled":
             await self.discard(operation_id)
         return operation
+
+    async def head(self) -> int:
+        """The position of the last event: whoever has passed it sees all that operations did."""
+        [[(position,)]] = await self._pipeline.run((HEAD, ()))
+        return int(position)
 
     async def claim(self, operation_id: UUID, owner: str, lease: float) -> Claimed | None:
         """Take it if it is open and nobody else has it."""

@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1_048_576
     max_import_bytes: Annotated[
         Annotated[int, msgspec.Meta(ge=1024)], _says("Longest body of an import, in bytes")
-    ] = 268_435_456
+    ] = 67_108_864
     log_level: Annotated[LogLevel, _says("Least level that is logged")] = "info"
     write_api_workers: Annotated[Count, _says("Processes of the write API")] = 1
     read_api_workers: Annotated[Count, _says("Processes of the read API")] = 1

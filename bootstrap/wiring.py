@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -19,7 +20,6 @@ import dramatiq
 import msgspec
 import psycopg
 import redis.asyncio as redis
-from dramatiq.worker import Worker
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import REGISTRY
 from psycopg.conninfo import conninfo_to_dict
@@ -63,18 +63,21 @@ from adapters.postgres.reader import PipelineReader
 from adapters.postgres.signals import Signals
 from adapters.sealing import Sealer
 from adapters.tokens import KeyRing, SignedTokens
-from bootstrap import demonstration
+from bootstrap import demonstration, imports
 from bootstrap.master_key import master_key
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
 from commands.bus import Bus
 from commands.logins import Logins, Visit
+from domain.accounts.person import Person
+from domain.accounts.profile import email_key
+from domain.operation import Operation
 from projections.accounts.people import Totals
 from projections.engine.runner import Runner
 from projections.journal.days import streak_and_statistics
 from projections.reading import Freshness, Reader
-from workers.broker import Offers, redis_broker
+from workers.broker import Offers, OnLoop, redis_broker, work
 from workers.journal import Importing, declare_import
 from workers.scheduler import schedule
 from write_api.answering import Answering
@@ -123,7 +126,8 @@ class WriteSide:
         self.bus = Bus(self.store)
         self.credentials = PostgresCredentials(self.reads, self.sealer)
         self.tokens = SignedTokens(self.credentials, new_id=uuid7)
-        self.operations = PostgresOperations(self.reads, self.sealer)
+        self.bulk = Pipeline(dsn, role=WRITE)  # pieces of imports must hold up nobody
+        self.operations = PostgresOperations(self.bulk, self.sealer)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -131,10 +135,12 @@ class WriteSide:
         try:
             await self.reads.open()
             await self.writes.open()
+            await self.bulk.open()
             yield
         finally:
             await self.store.drain()
             await self.signals.close()
+            await self.bulk.close()
             await self.writes.close()
             await self.reads.close()
             await self.cache.aclose()
@@ -176,7 +182,14 @@ def _write_handlers(
         *write_api.logins.routes(answering, logins, visiting),
         *write_api.accounts.routes(answering, around),
         *write_api.journal.routes(answering, side.store, uuid7),
-        *write_api.journal_import.routes(answering, side.store, side.operations, offers, uuid7),
+        *write_api.journal_import.routes(
+            answering,
+            side.store,
+            side.operations,
+            offers,
+            uuid7,
+            max_bytes=side.settings.max_import_bytes,
+        ),
         *write_api.operations.routes(side.operations),
     ]
 
@@ -380,17 +393,10 @@ def worker(settings: Settings) -> None:
     """Run jobs until ``KeyboardInterrupt``."""
     broker = redis_broker(settings.redis_url or "", works=True)
     dramatiq.set_broker(broker)
-    side = WriteSide(settings)
-    opened = AsyncExitStack()  # as long as the process: the event loop ends with it
-    opening = asyncio.Lock()
-    ready = False
 
-    async def importing() -> Importing:
-        nonlocal ready
-        async with opening:
-            if not ready:
-                await opened.enter_async_context(side.opened())
-                ready = True
+    async def open_all(closing: AsyncExitStack) -> Importing:
+        side = WriteSide(settings)
+        await closing.enter_async_context(side.opened())
         return Importing(
             operations=side.operations,
             store=side.store,
@@ -398,14 +404,10 @@ def worker(settings: Settings) -> None:
             new_id=uuid7,
         )
 
+    importing = OnLoop(open_all)
+    broker.add_middleware(importing)
     declare_import(broker, importing)
-    working = Worker(broker, worker_threads=settings.worker_threads)
-    working.start()
-    try:
-        threading.Event().wait()
-    finally:
-        working.stop(timeout=4_000)
-        broker.close()
+    work(broker, threading.Event(), threads=settings.worker_threads)
 
 
 async def setup(settings: Settings) -> Mapping[str, Any] | None:
@@ -442,3 +444,25 @@ async def demo(settings: Settings) -> Mapping[str, Any] | None:
     kept.touch(mode=0o600)
     kept.write_bytes(msgspec.json.encode(login))
     return msgspec.to_builtins(login)  # type: ignore[no-any-return]  # a dict, as a struct is
+
+
+async def import_diary(
+    settings: Settings, path: Path, email: str, tell: Callable[[Operation], None]
+) -> Operation | None:
+    """Import a file for the person with this address; None where there is nobody."""
+    side = WriteSide(settings)
+    async with side.opened():
+        key = email_key(email)
+        holder = (await side.store.holders("accounts.email", [key])).get(key)
+        person = await side.store.load(Person, holder) if holder is not None else None
+        if person is None:
+            return None
+        return await imports.import_diary(
+            path,
+            person.id,
+            person.tenant_id,
+            operations=side.operations,
+            offers=Offers(redis_broker(settings.redis_url or "", works=False)),
+            new_id=uuid7,
+            tell=tell,
+        )

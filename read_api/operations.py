@@ -20,6 +20,10 @@ AnyRequest = Request[Any, Any, Any]
 class Showing(Protocol):
     """Shows operations; ``adapters.operations.PostgresOperations`` does."""
 
+    async def head(self) -> int:
+        """The position of the last event."""
+        ...
+
     async def get(self, operation_id: UUID, user_id: UUID) -> Operation | None:
         """This person's operation, None if there is none such."""
         ...
@@ -52,6 +56,7 @@ def routes(operations: Showing) -> list[HTTPRouteHandler]:
         if operation is None:
             raise Problem("NOT_FOUND")
         headers = None if operation.finished_at is not None else retry_after(1)
-        return ok(request, operation, message="Operation", headers=headers)
+        token = await operations.head()  # with it the read models show what the operation did
+        return ok(request, operation, message="Operation", headers=headers, token=token)
 
     return [get_operation]

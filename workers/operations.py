@@ -126,15 +126,15 @@ class Run:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._beat
 
-    async def step(self, progress: float, detail: str) -> None:
-        """Say how far it is; written at most twice a second.
+    async def step(self, progress: float, detail: str, *, last: bool = False) -> None:
+        """Say how far it is; written at most twice a second, the last step in any case.
 
         Raises:
             Cancelled: it is not wanted any more.
             LeaseLost: it is not ours any more.
         """
         self._progress, self._detail = min(progress, 1.0), detail
-        if time.monotonic() - self._reported >= REPORT_EVERY:
+        if last or time.monotonic() - self._reported >= REPORT_EVERY:
             await self._report()
         if self._held == "cancelled":
             raise Cancelled

@@ -46,6 +46,8 @@ def routes(
     operations: Accepting,
     offers: Offering,
     new_id: Callable[[], UUID],
+    *,
+    max_bytes: int = MAX_BYTES,
 ) -> list[HTTPRouteHandler]:
     """The handlers; ``new_id`` draws the ids of operations (UUIDv7)."""
 
@@ -76,7 +78,9 @@ def routes(
             raise Problem("UNSUPPORTED_MEDIA_TYPE", f"This takes {MEDIA_TYPES[0]}.")
         operation_id = new_id()
         try:
-            size, digest = await stage(operations, operation_id, request.stream())
+            size, digest = await stage(
+                operations, operation_id, request.stream(), max_bytes=max_bytes
+            )
             return await accept(request, operation_id, size, digest, key)
         except BaseException:
             with contextlib.suppress(Exception):  # what is left behind is swept later
@@ -99,12 +103,12 @@ def routes(
             request_hash=hash_of(request, digest) if key is not None else None,
         )
         if key is None or new.request_hash is None:
-            return accepted(request, await operations.accept(new))
+            return await accepted(request, await operations.accept(new))
         principal = principal_name(request)
         try:
             await store.answered(principal, key, new.request_hash)
             operation = await operations.accept(new)
-            answer = accepted(request, operation)
+            answer = await accepted(request, operation)
             kept = stored(answer)
             idempotency = Idempotency(principal, key, new.request_hash, lambda _: kept)
             await store.remember(context, idempotency, kept)
@@ -116,7 +120,7 @@ def routes(
         await operations.discard(operation_id)  # if another request with this key was first
         return answer
 
-    def accepted(request: AnyRequest, operation: Operation) -> Answer:
+    async def accepted(request: AnyRequest, operation: Operation) -> Answer:
         offers.offer_soon(operation.kind, operation.id)
         return ok(
             request,
@@ -124,26 +128,31 @@ def routes(
             status=202,
             message="Import accepted",
             location=location_of(operation),
+            token=await operations.head(),
         )
 
     return [import_journal]
 
 
 async def stage(
-    operations: Accepting, operation_id: UUID, stream: AsyncIterator[bytes]
+    operations: Accepting,
+    operation_id: UUID,
+    stream: AsyncIterator[bytes],
+    *,
+    max_bytes: int = MAX_BYTES,
 ) -> tuple[int, bytes]:
     """Keep the stream as the operation's input; its size in bytes and its SHA-256.
 
     Raises:
-        Problem: 413 beyond ``MAX_BYTES``.
+        Problem: 413 beyond ``max_bytes``.
     """
     digest = hashlib.sha256()
     waiting = bytearray()
     size = number = 0
     async for data in stream:
         size += len(data)
-        if size > MAX_BYTES:
-            raise Problem("PAYLOAD_TOO_LARGE", f"An import has at most {MAX_BYTES} bytes.")
+        if size > max_bytes:
+            raise Problem("PAYLOAD_TOO_LARGE", f"An import has at most {max_bytes} bytes.")
         digest.update(data)
         waiting += data
         while len(waiting) >= PIECE:

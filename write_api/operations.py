@@ -24,6 +24,10 @@ AnyRequest = Request[Any, Any, Any]
 class Accepting(Protocol):
     """Takes work in; ``adapters.operations.PostgresOperations`` does."""
 
+    async def head(self) -> int:
+        """The position of the last event."""
+        ...
+
     async def stage(self, operation_id: UUID, number: int, piece: bytes) -> None:
         """Keep a piece of the input of an operation that is yet to be accepted; from 0."""
         ...
@@ -94,6 +98,7 @@ def routes(operations: Accepting) -> list[HTTPRouteHandler]:
             status=202,
             message="Cancellation requested",
             location=location_of(operation),
+            token=await operations.head(),
         )
 
     return [cancel_operation]
