@@ -26,6 +26,7 @@ from domain.journal.entry import Entry, stream_of
 from projections.engine.checkpoints import Connection
 from projections.engine.runner import Runner
 from projections.journal.entries import Entries
+
 EVENTS = 200_000
 PEER_EVENTS = 10_000
 """The library folds the first so many of the same events; its speed does not change with more."""

@@ -142,7 +142,7 @@ async def import_journal(operation_id: UUID, importing: Importing) -> None:
 
 async def _import(claimed: Claimed, importing: Importing, run: Run, result: ImportResult) -> None:
     """Import batch after batch."""
-    batch_no = 0
+    batch_no = number = 0
     batch: list[Line] = []
     async for number, raw, offset in numbered(importing.operations.input(claimed.id)):
         if raw is None:
@@ -156,6 +156,7 @@ async def _import(claimed: Claimed, importing: Importing, run: Run, result: Impo
             await run.step(offset / max(claimed.input_bytes, 1), f"{number} lines read")
     if batch:
         await _commit(claimed, importing, batch_no, batch, result)
+    await run.step(1.0, f"{number} lines read", last=True)
 
 
 async def _commit(

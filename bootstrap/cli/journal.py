@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,6 +39,7 @@ def journal(
     """
     import asyncio
 
+    import msgspec
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from bootstrap import wiring
@@ -59,16 +60,16 @@ def journal(
         ended = asyncio.run(wiring.import_diary(settings, file, user, tell))
     if ended is None:
         cli.fail(f"There is nobody with the address {user}.")
+    result = msgspec.json.decode(msgspec.json.encode(ended.result)) or {}
     if json:
-        cli.print_json(ended.result)
+        cli.print_json(result)
     else:
-        _show(ended)
-    if ended.state != "succeeded" or (ended.result or {}).get("refused"):
+        _show(ended, result)
+    if ended.state != "succeeded" or result.get("refused"):
         raise typer.Exit(cli.FAILED)
 
 
-def _show(ended: Operation) -> None:
-    result = ended.result or {}
+def _show(ended: Operation, result: dict[str, Any]) -> None:
     refused = result.get("refused", [])
     cli.out.print(f"{ended.state}: {result.get('accepted', 0)} accepted, {len(refused)} refused")
     if ended.error is not None:
