@@ -167,6 +167,12 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     if problems:
         raise SettingsError(problems)
     settings = Settings(**checked)
+    for api in ("write_api", "read_api"):
+        if getattr(settings, f"{api}_address") and getattr(settings, f"{api}_workers") > 1:
+            name = f"{PREFIX}{api.upper()}"
+            problems.append(f"  {name}_WORKERS: must be 1 where {name}_ADDRESS is set")
+    if problems:
+        raise SettingsError(problems)
     return msgspec.structs.replace(settings, home=settings.home.expanduser().absolute())
 
 

@@ -25,6 +25,7 @@ from bootstrap.services import Process
 LOOK_SECONDS = 0.1
 """How often it is looked whether a process still lives."""
 HEALTH_SECONDS = 2.0
+START_LOOK_SECONDS = 0.25
 HEALTH_TIMEOUT_SECONDS = 3.0
 HEALTH_FAILURES = 3
 """So many failed looks in a row, and a process that lives but does not answer is started again."""
@@ -153,9 +154,11 @@ class Watch:
             await asyncio.sleep(LOOK_SECONDS)
             if self.service.healthy is None or loop.time() < look:
                 continue
-            look = loop.time() + HEALTH_SECONDS
-            if await asyncio.to_thread(self.service.healthy):
-                failures, ready = 0, True
+            healthy = await asyncio.to_thread(self.service.healthy)
+            ready = ready or healthy
+            look = loop.time() + (HEALTH_SECONDS if ready else START_LOOK_SECONDS)
+            if healthy:
+                failures = 0
                 continue
             if not ready and loop.time() - started < self.service.start_seconds:
                 continue

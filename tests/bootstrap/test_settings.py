@@ -79,6 +79,15 @@ def test_every_fault_is_named_at_once_and_no_value_is_repeated(tmp_path) -> None
     assert "c2hvcn" not in text
 
 
+def test_several_processes_cannot_share_one_address() -> None:
+    environ = {
+        "MINDSTREAM_READ_API_WORKERS": "2",
+        "MINDSTREAM_READ_API_ADDRESS": "127.0.0.1:9001",
+    }
+    with pytest.raises(SettingsError, match="READ_API_WORKERS: must be 1"):
+        load(environ)
+
+
 def test_every_setting_is_documented_and_secrets_are_masked() -> None:
     key = base64.b64encode(bytes(32)).decode()
     fields = describe(
