@@ -26,7 +26,8 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What to run: a program, its environment, and the signal that stops it in good order.
 
-    ``user`` and ``group`` are ids to change to, for root only. Output is appended to ``log``.
+    ``user`` and ``group`` are ids to change to, for root only. Output is appended to ``log``, but
+    for standard output where ``piped``: that is the caller's to read, and must be short.
     """
 
     argv: tuple[str, ...]
@@ -36,6 +37,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     stop_signal: int = signal.SIGTERM
     user: int | None = None
     group: int | None = None
+    piped: bool = False
 
 
 def start(command: Command) -> subprocess.Popen[bytes]:
@@ -45,8 +47,8 @@ def start(command: Command) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command.argv,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE if command.piped else log,
+            stderr=log,
             env=command.env,
             cwd=command.cwd,
             user=command.user,

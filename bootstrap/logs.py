@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard output, one shape for structlog and the standard library.
+"""Logs as JSON lines, one shape for structlog and the standard library.
 
 Owns the shape: ``timestamp, level, logger, event, process`` and whatever the writer adds. Request
 bodies, query strings and secrets are the writer's to leave out.
@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
 
 import msgspec
 import structlog
 
 
-def configure(level: str, process: str) -> None:
-    """Send everything from ``level`` up to standard output, marked with the process's name."""
+def configure(level: str, process: str, stream: TextIO | None = None) -> None:
+    """Send everything from ``level`` up to a stream, marked with the process's name.
+
+    The stream is standard output unless another is given.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
 
     def named(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
@@ -29,7 +33,7 @@ def configure(level: str, process: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         named,
     ]
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

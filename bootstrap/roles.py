@@ -70,7 +70,8 @@ def run(role: str, name: str, settings: Settings) -> int:
 
     Raises ``services.NotRunning`` if the settings name no servers and no ``up`` runs.
     """
-    logs.configure(settings.log_level, name)
+    # What a role that ends by itself prints is its result, a password perhaps: no log's business.
+    logs.configure(settings.log_level, name, sys.stderr if role in ONCE else None)
     places = Places(settings.home)
     places.prepare()
     if role != "gateway":
@@ -172,6 +173,5 @@ def _once(role: str, settings: Settings) -> int:
     step: Coroutine[Any, Any, Mapping[str, Any] | None]
     step = wiring().setup(settings) if role == "setup" else wiring().demo(settings)
     said = uvloop.run(step)
-    # The last line of its output is for the supervisor; logs go before it.
     sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
     return 0

@@ -191,19 +191,17 @@ class Supervisor:
         self._keepers.append(asyncio.create_task(watch.keep(), name=service.name))
 
     async def _once(self, role: str) -> bytes:
-        """Run a role that ends by itself; returns its last line. Raises ``CannotStart``."""
-        command = self._command(role, role)()
-        process = children.start(command)
-        try:
-            await ended(process)
-        finally:
-            if process.poll() is None:
+        """Run a role that ends by itself; returns what it printed. Raises ``CannotStart``."""
+        command = msgspec.structs.replace(self._command(role, role)(), piped=True)
+        with children.start(command) as process:
+            try:
+                await ended(process)
+            finally:
                 children.signal_group(process.pid, signal.SIGKILL)
-                process.wait()
-        said = children.tail(command.log)
-        if process.returncode:
-            raise CannotStart(f"{role} failed. The end of {command.log}:\n{said}")
-        return said.splitlines()[-1].encode() if said else b"null"
+            if process.returncode:
+                said = children.tail(command.log)
+                raise CannotStart(f"{role} failed. The end of {command.log}:\n{said}")
+            return b"" if process.stdout is None else process.stdout.read()
 
     async def _demo(self) -> Login | None:
         try:

@@ -120,6 +120,12 @@ def test_an_api_that_hangs_is_replaced(up: Up) -> None:
     assert not psutil.pid_exists(before)
 
 
+def test_the_login_is_said_and_no_log_holds_it(up: Up) -> None:
+    assert "ada@example.org  correct horse" in up.output.read_text()
+    for log in (up.home / "log").iterdir():
+        assert "correct horse" not in log.read_text(errors="replace")
+
+
 def test_a_second_one_in_the_same_home_is_refused(up: Up) -> None:
     refused = up.cli("up")
 

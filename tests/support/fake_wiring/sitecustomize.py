@@ -116,8 +116,8 @@ async def _login(settings) -> dict[str, str]:
 
 
 _module = types.ModuleType("bootstrap.wiring")
-_module.write_api = lambda settings: _application("write")
-_module.read_api = lambda settings: _application("read")
+_module.write_api_app = lambda settings: _application("write")
+_module.read_api_app = lambda settings: _application("read")
 _module.projector = _until
 _module.scheduler = _until
 _module.worker = lambda settings: threading.Event().wait()
