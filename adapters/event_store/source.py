@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -21,6 +21,11 @@ _PAGE = """
 SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
 WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
 ORDER BY position LIMIT %s
+"""
+_STREAM = """
+SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
+WHERE stream_id = %s AND position > %s AND position <= %s AND topic = ANY (%s::text[])
+ORDER BY stream_version
 """
 _COUNT = """
 SELECT count(*) FROM events
@@ -49,8 +54,17 @@ class PostgresSource:
         self, after: int, through: int, limit: int, topics: Sequence[str]
     ) -> Sequence[Recorded]:
         """Up to ``limit`` events, decoded."""
+        return self._events(_PAGE, (after, through, list(topics), limit))
+
+    def stream(
+        self, stream_id: str, after: int, through: int, topics: Sequence[str]
+    ) -> Sequence[Recorded]:
+        """All events of one stream in between, decoded."""
+        return self._events(_STREAM, (stream_id, after, through, list(topics)))
+
+    def _events(self, query: LiteralString, values: tuple[Any, ...]) -> list[Recorded]:
         cursor = self._reader().cursor(binary=True)
-        cursor.execute(_PAGE, (after, through, list(topics), limit), prepare=True)
+        cursor.execute(query, values, prepare=True)
         decoders: dict[str, Callable[[bytes], Event]] = decoding
         return [
             Recorded(

@@ -49,6 +49,10 @@ SET generation = generation + 1, version = %s, position = %s, status = 'live', e
 WHERE name = %s AND partition = 0
 """
 REBUILDING = "UPDATE projection_checkpoints SET rebuild = %s WHERE name = %s AND partition = 0"
+PAUSED = "SELECT name FROM projection_checkpoints WHERE partition = 0 AND paused"
+SET_PAUSED = """
+UPDATE projection_checkpoints SET paused = %s WHERE name = %s AND partition = 0 RETURNING name
+"""
 TRY_LEASE = "SELECT pg_try_advisory_lock(7022027, hashtext(%s))"
 RELEASE = "SELECT pg_advisory_unlock(7022027, hashtext(%s))"
 

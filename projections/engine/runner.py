@@ -23,12 +23,12 @@ from uuid import UUID
 import msgspec
 import psycopg
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
 from psycopg.rows import tuple_row
 
 from domain.event import Recorded, topics_of
-from projections.engine import checkpoints
+from projections.engine import checkpoints, mending, metrics, quarantine
 from projections.engine.checkpoints import Checkpoint
+from projections.engine.quarantine import Waiting
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
 from projections.engine.writer import ViewWriter
@@ -39,6 +39,8 @@ PAGE = 5_000
 """Events read and folded at once."""
 POLL = 1.0
 """Seconds between two looks when nobody wakes the projector."""
+LOOK = 0.5
+"""Seconds between two looks for what operators ask: pauses, retries and discards."""
 BEAT = 3.0
 """Seconds between two signs of life of a view that has nothing to do."""
 MAX_BACKOFF = 10.0
@@ -46,21 +48,6 @@ MAX_BACKOFF = 10.0
 CHANNEL = "mindstream_projected"
 USERS_NAMED = 100
 """Users named in one notification at most; beyond that all caches are dropped."""
-
-_position = Gauge("mindstream_projection_position", "Last event included", ["projection"])
-_head = Gauge("mindstream_projection_head", "Head of the event store", ["projection"])
-_gap = Gauge("mindstream_projection_gap_events", "Events between position and head", ["projection"])
-_gap_seconds = Gauge(
-    "mindstream_projection_gap_seconds", "Age of the oldest event not included", ["projection"]
-)
-_events = Counter("mindstream_projection_events_total", "Events folded", ["projection"])
-_failures = Counter("mindstream_projection_failures_total", "Failed batches", ["projection"])
-_batch = Histogram(
-    "mindstream_projection_batch_seconds",
-    "Time of a batch, reading to commit",
-    ["projection"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
 
 
 class Fenced(Exception):
@@ -85,12 +72,22 @@ class _State:
         self.generation = checkpoint.generation
         self.position = checkpoint.position
         self.writer: ViewWriter | None = None
-        self.careful = False
         self.failures = 0
         self.not_before = 0.0
         self.error: str | None = None
         self.beaten = 0.0
         self.rate = 0.0
+        self.paused = False
+        self.waiting: dict[str, Waiting] = {}
+
+    def mine(self, page: Sequence[Recorded]) -> list[Recorded]:
+        """The events of a page that the view takes and that do not wait in quarantine."""
+        takes, held = self.view.takes, self.waiting
+        return [
+            recorded
+            for recorded in page
+            if type(recorded.event) in takes and recorded.stream_id not in held
+        ]
 
 
 class Runner:
@@ -117,6 +114,7 @@ class Runner:
         self._held: dict[str, _State] = {}
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._leased_at = 0.0
+        self._looked_at = 0.0
         self._head = 0
         self._ahead: _Ahead | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="projector-reads")
@@ -150,17 +148,19 @@ class Runner:
         """
         connection = self._connected()
         self._lease(connection)
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK:
+            self._look(connection)
         if self._ahead is None:
             self._head = self._source.head()
         head = self._head
-        now = time.monotonic()
         waiting = [
             state
             for state in self._held.values()
-            if state.position < head and state.not_before <= now
+            if state.position < head and state.not_before <= now and not state.paused
         ]
         for state in self._held.values():
-            self._tell(state, head)
+            metrics.tell(state.view.name, state.position, head)
             if state not in waiting and now - state.beaten > BEAT:
                 self._beat(connection, state, head)
         if not waiting:
@@ -186,7 +186,7 @@ class Runner:
         if page:
             age = max(0.0, time.time() - page[0].recorded_at.timestamp())
             for state in group:
-                _gap_seconds.labels(state.view.name).set(age)
+                metrics.gap_seconds.labels(state.view.name).set(age)
         try:
             self._commit(connection, group, page, behind, to, head, started)
         except psycopg.OperationalError:
@@ -194,16 +194,109 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - whatever a fold raises
             for state in group:
                 state.writer = None  # its staging table went with the transaction
-            if len(group) == 1:
-                self._failed(connection, group[0], error, head)
-                return
-            for state in group:
-                try:
-                    self._commit(connection, [state], page, behind, to, head, started)
-                except psycopg.OperationalError:
-                    raise
-                except Exception as one:  # noqa: BLE001 - likewise
-                    self._failed(connection, state, one, head)
+            if len(group) > 1:
+                for state in group:
+                    self._advance_alone(connection, state, page, behind, to, head)
+            elif isinstance(error, Fenced):
+                self._forget(connection, group[0])
+            else:
+                self._isolate(connection, group[0], page, behind, to, head)
+
+    def _advance_alone(
+        self,
+        connection: checkpoints.Connection,
+        state: _State,
+        page: Sequence[Recorded],
+        behind: int,
+        to: int,
+        head: int,
+    ) -> None:
+        try:
+            self._commit(connection, [state], page, behind, to, head, time.perf_counter())
+        except psycopg.OperationalError:
+            raise
+        except Fenced:
+            self._forget(connection, state)
+        except Exception:  # noqa: BLE001 - whatever a fold raises
+            state.writer = None
+            self._isolate(connection, state, page, behind, to, head)
+
+    def _isolate(
+        self,
+        connection: checkpoints.Connection,
+        state: _State,
+        page: Sequence[Recorded],
+        behind: int,
+        to: int,
+        head: int,
+    ) -> None:
+        """Commit a page that failed, but for the poisoned events and those behind them."""
+        name = state.view.name
+        metrics.failures.labels(name).inc()
+        started = time.perf_counter()
+        try:
+            with connection.transaction():
+                status = "live" if to >= head else "catching_up"
+                self._move(connection, state, behind, to, status, started)
+                writer = ViewWriter(state.view, connection, state.view.table)
+                poisoned = mending.apply_what_can_be(connection, writer, state.mine(page))
+                for event, fault in poisoned:
+                    quarantine.put(connection, name, event, fault)
+                    metrics.poisoned.labels(name).inc()
+                self._notify(connection, to, [name], None)
+        except (psycopg.OperationalError, Fenced):
+            raise
+        except Exception as error:  # noqa: BLE001 - not an event's fault: the view's, or ours
+            self._failed(connection, state, error, head)
+            return
+        for event, fault in poisoned:
+            log.error(
+                "projection_poisoned",
+                projection=name,
+                position=event.position,
+                stream_id=event.stream_id,
+                topic=event.event.TOPIC,
+                error=quarantine.describe(fault),
+            )
+        state.position = to
+        state.beaten = time.monotonic()
+        self._take_in(connection, state)
+
+    def _look(self, connection: checkpoints.Connection) -> None:
+        """Take note of what operators ask, and try again what is due."""
+        self._looked_at = time.monotonic()
+        paused = {name for (name,) in connection.execute(checkpoints.PAUSED)}
+        for state in list(self._held.values()):
+            state.paused = state.view.name in paused
+            self._take_in(connection, state)
+            for waiting in list(state.waiting.values()):
+                if waiting.item.state == "discarded" or (
+                    waiting.item.state == "retrying" and waiting.due and not state.paused
+                ):
+                    self._mend(connection, state, waiting)
+
+    def _take_in(self, connection: checkpoints.Connection, state: _State) -> None:
+        found = quarantine.open_items(connection, state.view.name)
+        state.waiting = {waiting.item.stream_id: waiting for waiting in reversed(found)}
+        metrics.quarantined.labels(state.view.name).set(len(state.waiting))
+
+    def _mend(self, connection: checkpoints.Connection, state: _State, waiting: Waiting) -> None:
+        self._settle_ahead()
+        with connection.transaction():
+            row = connection.execute(checkpoints.LOCK, (state.view.name,)).fetchone()
+            if row != (state.generation, state.position):
+                return  # rebuilt meanwhile: the next batch finds out
+            writer = ViewWriter(state.view, connection, state.view.table)
+            mending.mend(
+                connection, writer, self._source, waiting, state.position, sorted(state.topics)
+            )
+            self._notify(connection, state.position, [state.view.name], None)
+        self._take_in(connection, state)
+
+    def _settle_ahead(self) -> None:
+        """Wait for a page that is being read, since the source has one connection."""
+        if self._ahead is not None:
+            wait([self._ahead.page])
 
     def _read(self, behind: int, to: int, topics: Sequence[str]) -> tuple[Sequence[Recorded], int]:
         """A page and the position that it reaches; begins to read the next one behind it.
@@ -242,31 +335,40 @@ class Runner:
             for state in group:
                 if state.writer is None:
                     state.writer = ViewWriter(state.view, connection, state.view.table)
-                takes = state.view.takes
-                mine = [recorded for recorded in page if type(recorded.event) in takes]
+                mine = state.mine(page)
                 counts[state.view.name] = len(mine)
                 if mine:
-                    users |= state.writer.apply(mine, careful=state.careful)
-            notice = {
-                "position": to,
-                "projections": [state.view.name for state in group],
-                "users": [str(user) for user in users] if len(users) <= USERS_NAMED else None,
-            }
-            connection.execute(
-                "SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(notice).decode())
-            )
+                    users |= state.writer.apply(mine)
+            self._notify(connection, to, [state.view.name for state in group], users)
         seconds = time.perf_counter() - started
         for state in group:
             state.position = to
             state.failures = 0
-            state.careful = False
             state.error = None
             state.beaten = time.monotonic()
             count = counts[state.view.name]
             state.rate = count / seconds if count else state.rate
-            _events.labels(state.view.name).inc(count)
-            _batch.labels(state.view.name).observe(seconds)
-            self._tell(state, head)
+            metrics.events.labels(state.view.name).inc(count)
+            metrics.batch.labels(state.view.name).observe(seconds)
+            metrics.tell(state.view.name, state.position, head)
+
+    def _notify(
+        self,
+        connection: checkpoints.Connection,
+        position: int,
+        names: list[str],
+        users: set[UUID] | None,
+    ) -> None:
+        """Say how far these are and whose rows changed (None: anybody's), with the commit."""
+        named = users is not None and len(users) <= USERS_NAMED
+        notice = {
+            "position": position,
+            "projections": names,
+            "users": [str(user) for user in users or ()] if named else None,
+        }
+        connection.execute(
+            "SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(notice).decode())
+        )
 
     def _move(
         self,
@@ -298,14 +400,8 @@ class Runner:
         self, connection: checkpoints.Connection, state: _State, error: Exception, head: int
     ) -> None:
         state.writer = None
-        if isinstance(error, Fenced):
-            # Rebuilt and swapped, or taken over: look again where it is now.
-            self._forget(connection, state)
-            return
-        _failures.labels(state.view.name).inc()
+        metrics.failures.labels(state.view.name).inc()
         state.failures += 1
-        if isinstance(error, psycopg.errors.UniqueViolation):
-            state.careful = True  # a row that should not exist yet does: load before writing
         state.error = f"{type(error).__name__} after position {state.position}"
         backoff = min(0.1 * 2**state.failures, MAX_BACKOFF)
         state.not_before = time.monotonic() + (0 if state.failures == 1 else backoff)
@@ -319,14 +415,6 @@ class Runner:
             retry_in=backoff,
         )
         self._beat(connection, state, head)
-
-    def _tell(self, state: _State, head: int) -> None:
-        name = state.view.name
-        _position.labels(name).set(state.position)
-        _head.labels(name).set(head)
-        _gap.labels(name).set(max(0, head - state.position))
-        if head <= state.position:
-            _gap_seconds.labels(name).set(0)
 
     def _beat(self, connection: checkpoints.Connection, state: _State, head: int) -> None:
         if state.error is not None:
@@ -352,7 +440,8 @@ class Runner:
             if checkpoint.version != view.version:
                 self._announce(connection, view, checkpoint)
                 continue
-            self._held[view.name] = _State(view, checkpoint)
+            state = self._held[view.name] = _State(view, checkpoint)
+            self._take_in(connection, state)
             log.info("projection_leased", projection=view.name, position=checkpoint.position)
 
     def _announce(
@@ -389,9 +478,8 @@ class Runner:
     def close(self) -> None:
         """Give up connections and leases; ``step`` takes them again."""
         self._held = {}
-        if self._ahead is not None:
-            wait([self._ahead.page])
-            self._ahead = None
+        self._settle_ahead()
+        self._ahead = None
         self._source.close()
         if self._connection is not None:
             self._connection.close()

@@ -24,6 +24,12 @@ class EventSource(Protocol):
         """
         ...
 
+    def stream(
+        self, stream_id: str, after: int, through: int, topics: Sequence[str]
+    ) -> Sequence[Recorded]:
+        """All events of one stream and these topics with ``after < position <= through``."""
+        ...
+
     def count(self, after: int, through: int, topics: Sequence[str]) -> int:
         """How many events of these topics there are between the two."""
         ...

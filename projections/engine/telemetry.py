@@ -55,7 +55,10 @@ SELECT c.name, c.version, c.generation, c.position, c.status, c.owner, c.error, 
        extract(epoch FROM clock_timestamp() - c.advanced_at)::float8,
        coalesce((SELECT max(position) FROM events), 0),
        coalesce((SELECT extract(epoch FROM clock_timestamp() - e.recorded_at)::float8
-                 FROM events e WHERE e.position = c.position + 1), 0)
+                 FROM events e WHERE e.position = c.position + 1), 0),
+       c.paused,
+       (SELECT count(DISTINCT q.stream_id) FROM projection_quarantine q
+        WHERE q.projection = c.name AND NOT q.settled)
 FROM projection_checkpoints c WHERE c.partition = 0 ORDER BY c.name
 """
 """All checkpoints, with the head and the age of the first event that each has not folded."""
@@ -66,7 +69,7 @@ def status_of(row: Sequence[Any]) -> ProjectionStatus:
     checkpoint = Checkpoint(*row[:14])
     head, age = max(row[14], checkpoint.position), max(0.0, row[15])
     gap = head - checkpoint.position
-    status = _judge(checkpoint, gap, age)
+    status = "paused" if row[16] else _judge(checkpoint, gap, age)
     return ProjectionStatus(
         name=checkpoint.name,
         version=checkpoint.version,
@@ -78,7 +81,7 @@ def status_of(row: Sequence[Any]) -> ProjectionStatus:
         gap_seconds=round(age if gap else 0.0, 3),
         events_per_second=round(checkpoint.events_per_second, 1),
         partitions=(Partition(0, checkpoint.position, checkpoint.owner, status),),
-        quarantined_streams=0,
+        quarantined_streams=row[17],
         blocked_by=None,
         rebuild=checkpoint.rebuild,
         error=checkpoint.error,

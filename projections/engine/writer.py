@@ -54,9 +54,11 @@ class ViewWriter:
         self._staged = False
         parameters = inspect.signature(view.row).parameters.values()
         self._by_name = any(one.kind is one.KEYWORD_ONLY for one in parameters)
-        self._upsert = SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT ({}) DO {}").format(
-            Identifier(table), columns, columns, staging, key, _update(rest)
-        )
+        # Staged rows are taken out at once: one transaction may write several times.
+        self._upsert = SQL(
+            "WITH staged AS (DELETE FROM {} RETURNING {})"
+            " INSERT INTO {} ({}) SELECT {} FROM staged ON CONFLICT ({}) DO {}"
+        ).format(staging, columns, Identifier(table), columns, columns, key, _update(rest))
         self._delete = SQL("DELETE FROM {} WHERE ({}) IN (SELECT * FROM unnest({}))").format(
             Identifier(table),
             key,
@@ -88,6 +90,10 @@ class ViewWriter:
         users.update(user_of(row) for row in changed)
         users.update(user_of(row) for row in loaded if row is not None and loaded is not rows)
         return users
+
+    def forget_staging(self) -> None:
+        """Make the staging table anew: the transaction that made it was rolled back."""
+        self._staged = False
 
     def _keys(self, events: Iterable[Recorded], careful: bool) -> tuple[_Keys, _Touches, bytearray]:
         """The keys that are touched, by which events, and for each whether it cannot exist yet.

@@ -2,134 +2,21 @@
 
 from __future__ import annotations
 
-import random
-import threading
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import psycopg
 import pytest
 from eventsourcing.persistence import StoredEvent
-from uuid_utils.compat import uuid7
 
-from adapters.event_store.mapper import encode
-from adapters.event_store.recorder import PostgresRecorder, open_pool
-from adapters.event_store.source import PostgresSource
-from domain.event import Event, Recorded
+from domain.event import Recorded
 from projections.engine import rebuild as rebuilding
 from projections.engine.runner import Runner
-from tests.support.diary_view import DDL, Note, Notes, NoteRevised, NoteTornUp, NoteWritten
-from tests.support.servers import Database
+from tests.support.diary_of_notes import Diary
+from tests.support.diary_view import DDL, Note, Notes
 from tests.support.waiting import eventually
 
 USER = UUID(int=7)
-
-
-class Diary:
-    """Random notes appended to the store, and the same notes folded in plain Python."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.pool = open_pool(database.write_dsn, role="mindstream_write", size=2)
-        self.recorder = PostgresRecorder(self.pool)
-        self.versions: dict[UUID, int] = {}
-        self.model: dict[UUID, Note] = {}
-        self.random = random.Random(7)
-        self.opened: list[Runner | PostgresSource] = []
-
-    def append(self, *events: Event) -> None:
-        for event in events:
-            self._fold(event)
-        self._store(events)
-
-    def some(self, count: int) -> None:
-        events: list[Event] = []
-        for _ in range(count):
-            alive = list(self.model)
-            dice = self.random.random()
-            if not alive or dice < 0.5:
-                event: Event = NoteWritten(note_id=uuid7(), user_id=USER, body=str(dice))
-            elif dice < 0.9:
-                event = NoteRevised(note_id=self.random.choice(alive), body=str(dice))
-            else:
-                event = NoteTornUp(note_id=self.random.choice(alive))
-            self._fold(event)
-            events.append(event)
-        self._store(events)
-
-    def _store(self, events: Sequence[Event]) -> None:
-        stored = []
-        for event in events:
-            note: UUID = event.note_id  # type: ignore[attr-defined]
-            version = self.versions[note] = self.versions.get(note, 0) + 1
-            stored.append(StoredEvent(f"engine.note-{note}", version, event.TOPIC, encode(event)))
-        self.recorder.insert_events(stored)
-
-    def _fold(self, event: Event) -> None:
-        match event:
-            case NoteWritten(note_id=note, user_id=user, body=body):
-                self.model[note] = Note(note, user, body, 0)
-            case NoteRevised(note_id=note, body=body) if body != "poison":
-                row = self.model[note]
-                self.model[note] = msgspec.structs.replace(
-                    row, body=body, revisions=row.revisions + 1
-                )
-            case NoteTornUp(note_id=note):
-                del self.model[note]
-
-    def rows(self) -> dict[UUID, Note]:
-        with psycopg.connect(self.database.owner_dsn) as connection:
-            found = connection.execute("SELECT note_id, user_id, body, revisions FROM engine_notes")
-            return {row[0]: Note(*row) for row in found}
-
-    def checkpoint(self) -> dict[str, Any]:
-        with psycopg.connect(self.database.owner_dsn) as connection:
-            cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
-            row = cursor.execute("SELECT * FROM projection_checkpoints").fetchone()
-            assert row is not None
-            return row
-
-    def runner(self, view: Notes | None = None, **options: Any) -> Runner:
-        made = Runner(self.database.write_dsn, self.source(), [view or Notes()], **options)
-        self.opened.append(made)
-        return made
-
-    def source(self) -> PostgresSource:
-        made = PostgresSource(self.database.write_dsn)
-        self.opened.append(made)
-        return made
-
-
-@pytest.fixture
-def diary(empty_database: Database) -> Iterator[Diary]:
-    with psycopg.connect(empty_database.owner_dsn, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS engine_notes")
-        connection.execute(DDL)
-    made = Diary(empty_database)
-    yield made
-    for one in made.opened:
-        one.close()
-    made.pool.close()
-
-
-@pytest.fixture
-def background(diary: Diary) -> Iterator[Callable[[Runner], threading.Event]]:
-    running: list[tuple[threading.Thread, threading.Event]] = []
-
-    def start(runner: Runner) -> threading.Event:
-        stop = threading.Event()
-        thread = threading.Thread(target=runner.run, args=(stop,))
-        thread.start()
-        running.append((thread, stop))
-        return stop
-
-    yield start
-    for thread, stop in running:
-        stop.set()
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("page", [1, 3, 5_000])
@@ -176,23 +63,6 @@ def test_events_that_nobody_takes_are_passed(diary: Diary) -> None:
     diary.recorder.insert_events([StoredEvent("other-1", 1, "other.Happened.v1", b"{}")] * 1)
     diary.runner().catch_up()
     assert diary.checkpoint()["position"] == 6
-
-
-def test_a_poisoned_event_writes_nothing_and_is_told(diary: Diary) -> None:
-    diary.some(3)
-    note = next(iter(diary.model), None) or uuid7()
-    if note not in diary.model:
-        diary.append(NoteWritten(note_id=note, user_id=USER, body="a"))
-    runner = diary.runner()
-    runner.catch_up()
-    before = diary.rows()
-    diary.append(NoteRevised(note_id=note, body="poison"))
-    runner.step()
-    assert diary.rows() == before
-    checkpoint = diary.checkpoint()
-    assert checkpoint["status"] == "stalled"
-    assert "ValueError" in checkpoint["error"]
-    assert "poison" not in checkpoint["error"]  # an error must not quote what people wrote
 
 
 def test_a_fault_of_one_view_holds_up_no_other(diary: Diary) -> None:

@@ -1,0 +1,44 @@
+"""Fixtures of the engine's own tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from projections.engine.runner import Runner
+from tests.support.diary_of_notes import Diary
+from tests.support.diary_view import DDL
+from tests.support.servers import Database
+
+
+@pytest.fixture
+def diary(empty_database: Database) -> Iterator[Diary]:
+    with psycopg.connect(empty_database.owner_dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS engine_notes")
+        connection.execute(DDL)
+    made = Diary(empty_database)
+    yield made
+    for one in made.opened:
+        one.close()
+    made.pool.close()
+
+
+@pytest.fixture
+def background(diary: Diary) -> Iterator[Callable[[Runner], threading.Event]]:
+    running: list[tuple[threading.Thread, threading.Event]] = []
+
+    def start(runner: Runner) -> threading.Event:
+        stop = threading.Event()
+        thread = threading.Thread(target=runner.run, args=(stop,))
+        thread.start()
+        running.append((thread, stop))
+        return stop
+
+    yield start
+    for thread, stop in running:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
