@@ -8,8 +8,8 @@ The tree::
     └── Stale                 the caller decided on an older version
 
 Each context adds its own beside its aggregate. Errors carry data and know no HTTP; the table in
-``write_api/app.py`` maps them. Faults in an input are not errors of the domain but
-``domain.faults.Invalid``.
+``adapters/http/errors.py``, and those of the contexts in ``write_api/``, map them. Faults in an
+input are not errors of the domain but ``domain.faults.Invalid``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who asks, and the port that finds out.
 
-Owns the shape of a principal. ``adapters/tokens.py`` implements the port, ``conventions`` calls it
+Owns the shape of a principal. ``adapters/authentication.py`` implements the port, ``conventions`` calls it
 before any handler runs.
 """
 

@@ -45,6 +45,14 @@ BEGIN
             GRANT mindstream_project TO mindstream_write;
         END IF;
     END IF;
+    -- Likewise the reader, which has fewer rights: one address for writing is enough for all roles.
+    IF NOT pg_has_role('mindstream_write', 'mindstream_read', 'MEMBER') THEN
+        IF current_setting('server_version_num')::int >= 160000 THEN
+            GRANT mindstream_read TO mindstream_write WITH INHERIT FALSE, SET TRUE;
+        ELSE
+            GRANT mindstream_read TO mindstream_write;
+        END IF;
+    END IF;
 END
 $$;
 

@@ -15,14 +15,19 @@ FIXTURES = Path(__file__).parents[3] / "schema" / "events"
 TOPICS = sorted(topic for topic in type_of if topic.startswith("accounts."))
 
 
+WRITTEN = sorted(path.stem for path in FIXTURES.glob("accounts.*.json"))
+"""Every topic under which an event was ever written."""
+
+
 def test_each_event_has_a_fixture() -> None:
     assert events.PersonRegistered.TOPIC in TOPICS
-    assert sorted(path.stem for path in FIXTURES.glob("accounts.*.json")) == TOPICS
+    assert set(TOPICS) <= set(WRITTEN)
 
 
-@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("topic", WRITTEN)
 def test_a_stored_event_is_read_whole_and_written_alike(topic: str) -> None:
     stored = json.loads((FIXTURES / f"{topic}.json").read_bytes())
     event = decode(topic, json.dumps(stored).encode())
-    assert topic == event.TOPIC
-    assert json.loads(encode(event)) == stored
+    if topic in TOPICS:  # a superseded one is read as what follows it
+        assert topic == event.TOPIC
+        assert json.loads(encode(event)) == stored
