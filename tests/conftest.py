@@ -70,7 +70,7 @@ def empty_database(database: Database) -> Database:
     with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
         connection.execute("TRUNCATE events, snapshots, claims, idempotency")
         connection.execute("DELETE FROM projection_checkpoints")
-        connection.execute("TRUNCATE projection_quarantine, projection_generations")
+        connection.execute("TRUNCATE projection_quarantine, projection_generations CASCADE")
     return database
 
 

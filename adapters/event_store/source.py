@@ -22,6 +22,14 @@ SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data 
 WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
 ORDER BY position LIMIT %s
 """
+# hashtextextended is stable across servers of one architecture and version family; partitions of
+# one build never span two databases.
+_PART = """
+SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
+WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
+  AND abs(hashtextextended(stream_id, 0) %% %s::bigint) = %s
+ORDER BY position LIMIT %s
+"""
 _STREAM = """
 SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
 WHERE stream_id = %s AND position > %s AND position <= %s AND topic = ANY (%s::text[])
@@ -51,10 +59,18 @@ class PostgresSource:
         return head
 
     def page(
-        self, after: int, through: int, limit: int, topics: Sequence[str]
+        self,
+        after: int,
+        through: int,
+        limit: int,
+        topics: Sequence[str],
+        part: tuple[int, int] = (0, 1),
     ) -> Sequence[Recorded]:
         """Up to ``limit`` events, decoded."""
-        return self._events(_PAGE, (after, through, list(topics), limit))
+        index, parts = part
+        if parts == 1:
+            return self._events(_PAGE, (after, through, list(topics), limit))
+        return self._events(_PART, (after, through, list(topics), parts, index, limit))
 
     def stream(
         self, stream_id: str, after: int, through: int, topics: Sequence[str]

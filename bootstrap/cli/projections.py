@@ -73,6 +73,9 @@ def rebuild(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be read, and how long it takes.")
     ] = False,
+    accept_differences: Annotated[
+        bool, typer.Option("--accept-differences", help="Swap even if the new rows differ.")
+    ] = False,
     json: cli.Json = False,
 ) -> None:
     """Build a read model anew from the events, beside the live one, and swap them.
@@ -90,7 +93,7 @@ def rebuild(
     if dry_run:
         _show_plans([_plan(settings, view) for view in chosen], json)
     else:
-        _show_reports([_rebuild(settings, view) for view in chosen], json)
+        _show_reports([_rebuild(settings, view, accept_differences) for view in chosen], json)
 
 
 def _show_plans(plans: list[dict[str, Any]], json: bool) -> None:
@@ -148,7 +151,9 @@ def _plan(settings: Settings, view: Any) -> dict[str, Any]:
     }
 
 
-def _rebuild(settings: Settings, view: Any) -> Report:
+def _rebuild(settings: Settings, view: Any, accept_differences: bool) -> Report:
+    import functools
+
     import psycopg
     from rich.progress import (
         BarColumn,
@@ -162,7 +167,6 @@ def _rebuild(settings: Settings, view: Any) -> Report:
     from projections.engine import rebuild as engine
 
     dsn = settings.write_dsn or ""
-    source = PostgresSource(dsn)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -173,19 +177,29 @@ def _rebuild(settings: Settings, view: Any) -> Report:
     ) as bar:
         task = bar.add_task(view.name, total=None, speed="-")
 
-        def tell(progress: engine.Progress) -> None:
+        def heed(progress: engine.Progress) -> engine.Signal:
             bar.update(
                 task,
                 total=progress.events_total,
                 completed=progress.events_done,
                 speed=f"{progress.events_per_second:,.0f}",
             )
+            return "go"
 
+        options = engine.Options(accept_differences=accept_differences)
         try:
-            return engine.rebuild(dsn, source, view, tell=tell)
+            return engine.rebuild(
+                dsn, functools.partial(PostgresSource, dsn), view, options=options, heed=heed
+            )
         except engine.AlreadyRebuilding:
             cli.fail(f"{view.name} is being rebuilt already.", cli.REFUSED)
+        except engine.Differences as found:
+            cli.fail(
+                f"{view.name} differs from its events in {len(found.differences)} rows or more;"
+                " --accept-differences swaps all the same.",
+                cli.REFUSED,
+            )
+        except engine.PoisonMet as met:
+            cli.fail(f"{view.name}: {met}; nothing was swapped.")
         except psycopg.OperationalError as error:
             cli.fail(f"The database does not answer: {error}", cli.UNAVAILABLE)
-        finally:
-            source.close()

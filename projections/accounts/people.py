@@ -68,6 +68,8 @@ class People(RowView[PersonRow]):
     table: ClassVar[str] = "accounts_people"
     row: ClassVar[type[msgspec.Struct]] = PersonRow
     key: ClassVar[tuple[str, ...]] = ("user_id",)
+    partitioned: ClassVar[bool] = False  # logins have streams of their own
+    personal: ClassVar[tuple[str, ...]] = ("document",)
 
     def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
         """The person."""

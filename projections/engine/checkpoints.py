@@ -42,16 +42,19 @@ LOCK = """
 SELECT generation, position FROM projection_checkpoints
 WHERE name = %s AND partition = 0 FOR UPDATE
 """
-SWAP = """
-UPDATE projection_checkpoints
-SET generation = generation + 1, version = %s, position = %s, status = 'live', error = NULL,
-    rebuild = NULL, advanced_at = clock_timestamp(), heartbeat_at = clock_timestamp()
-WHERE name = %s AND partition = 0
+LOCK_LIVE = """
+SELECT generation, version, position FROM projection_checkpoints
+WHERE name = %s AND partition = 0 FOR UPDATE
 """
 REBUILDING = "UPDATE projection_checkpoints SET rebuild = %s WHERE name = %s AND partition = 0"
 PAUSED = "SELECT name FROM projection_checkpoints WHERE partition = 0 AND paused"
 SET_PAUSED = """
 UPDATE projection_checkpoints SET paused = %s WHERE name = %s AND partition = 0 RETURNING name
+"""
+WORST_LAG = """
+SELECT max(extract(epoch FROM clock_timestamp() - e.recorded_at))::float8
+FROM projection_checkpoints c JOIN events e ON e.position = c.position + 1
+WHERE c.partition = 0 AND NOT c.paused AND c.status <> 'stopped'
 """
 TRY_LEASE = "SELECT pg_try_advisory_lock(7022027, hashtext(%s))"
 RELEASE = "SELECT pg_advisory_unlock(7022027, hashtext(%s))"

@@ -52,6 +52,12 @@ UPDATE projection_quarantine SET error = %s, attempts = attempts + 1, state = %s
 WHERE id = %s
 """
 SETTLE = "UPDATE projection_quarantine SET settled = true, state = %s WHERE id = %s"
+SETTLE_ALL = """
+UPDATE projection_quarantine SET settled = true,
+    state = CASE WHEN state = 'discarded' THEN state ELSE 'released' END
+WHERE projection = %s AND NOT settled
+"""
+FORGET = "DELETE FROM projection_quarantine WHERE projection = %s"
 DISCARDED = """
 SELECT position FROM projection_quarantine WHERE projection = %s AND state = 'discarded'
 """

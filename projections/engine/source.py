@@ -16,11 +16,17 @@ class EventSource(Protocol):
         ...
 
     def page(
-        self, after: int, through: int, limit: int, topics: Sequence[str]
+        self,
+        after: int,
+        through: int,
+        limit: int,
+        topics: Sequence[str],
+        part: tuple[int, int] = (0, 1),
     ) -> Sequence[Recorded]:
         """Up to ``limit`` events of these topics with ``after < position <= through``, in order.
 
-        ``through`` must not be beyond a head that this source has told.
+        ``through`` must not be beyond a head that this source has told. ``part`` is (i, n): only
+        streams whose hash leaves i when divided by n.
         """
         ...
 

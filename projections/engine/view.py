@@ -36,6 +36,10 @@ class RowView(Generic[Row]):
     table: ClassVar[str]
     row: ClassVar[type[msgspec.Struct]]
     key: ClassVar[tuple[str, ...]]
+    partitioned: ClassVar[bool] = True
+    """Whether all events of a row come from one stream, so that streams may be folded apart."""
+    personal: ClassVar[tuple[str, ...]] = ()
+    """Columns that hold what people wrote: a comparison shows only whether they differ."""
 
     def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
         """Keys of the rows that this event touches, most often one."""
@@ -48,6 +52,10 @@ class RowView(Generic[Row]):
     def fold(self, key: tuple[Any, ...], row: Row | None, recorded: Recorded) -> Row | None:
         """The row after this event; None where there is (no longer) one. Pure."""
         raise NotImplementedError
+
+    def stream_of(self, key: tuple[Any, ...]) -> str | None:
+        """The one stream that has all events of a row; None where it is not known by the key."""
+        return None
 
     def user_of(self, row: Row) -> UUID:
         """Whose caches a change of this row touches."""

@@ -91,6 +91,12 @@ class ViewWriter:
         users.update(user_of(row) for row in loaded if row is not None and loaded is not rows)
         return users
 
+    def replace(self, key: tuple[Any, ...], row: Any | None) -> None:
+        """Put this row, or none, in the place of whatever the key has."""
+        self._connection.execute(self._delete, [[part] for part in key])
+        if row is not None:
+            self._copy_rows(self._copy, [row])
+
     def forget_staging(self) -> None:
         """Make the staging table anew: the transaction that made it was rolled back."""
         self._staged = False

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UNSET
 
 from domain.event import Event, Recorded
+from domain.journal.entry import stream_of
 from domain.journal.events import (
     EntryDeleted,
     EntryRestored,
@@ -114,6 +115,10 @@ class Days(RowView[DayRow]):
     table: ClassVar[str] = "journal_days"
     row: ClassVar[type[msgspec.Struct]] = DayRow
     key: ClassVar[tuple[str, ...]] = ("entry_id",)
+
+    def stream_of(self, key: tuple[Any, ...]) -> str | None:
+        """The entry's stream."""
+        return stream_of(key[0])
 
     def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
         """The entry."""

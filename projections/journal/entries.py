@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from domain.event import Event, Recorded
-from domain.journal.entry import Entry, State, reading_seconds, revised_fields
+from domain.journal.entry import Entry, State, reading_seconds, revised_fields, stream_of
 from domain.journal.events import (
     EntryDeleted,
     EntryRestored,
@@ -141,6 +141,11 @@ class Entries(RowView[EntryRow]):
     table: ClassVar[str] = "journal_entries"
     row: ClassVar[type[msgspec.Struct]] = EntryRow
     key: ClassVar[tuple[str, ...]] = ("entry_id",)
+    personal: ClassVar[tuple[str, ...]] = ("document", "tags")
+
+    def stream_of(self, key: tuple[Any, ...]) -> str | None:
+        """The entry's stream."""
+        return stream_of(key[0])
 
     def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
         """The entry."""

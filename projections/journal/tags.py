@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from domain.event import Event, Recorded
+from domain.journal.entry import stream_of
 from domain.journal.events import EntryDeleted, EntryRestored, EntryRevised, EntryWritten
 from projections.engine.view import RowView
 from projections.reading import Query, Reader
@@ -63,6 +64,11 @@ class Tags(RowView[TagsRow]):
     table: ClassVar[str] = "journal_tags"
     row: ClassVar[type[msgspec.Struct]] = TagsRow
     key: ClassVar[tuple[str, ...]] = ("entry_id",)
+    personal: ClassVar[tuple[str, ...]] = ("tags",)
+
+    def stream_of(self, key: tuple[Any, ...]) -> str | None:
+        """The entry's stream."""
+        return stream_of(key[0])
 
     def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
         """The entry."""

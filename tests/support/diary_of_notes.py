@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -91,6 +92,11 @@ class Diary:
         made = Runner(self.database.write_dsn, self.source(), [view or Notes()], **options)
         self.opened.append(made)
         return made
+
+    @property
+    def sources(self) -> Callable[[], PostgresSource]:
+        """Makes sources for rebuilds, in this process or another."""
+        return functools.partial(PostgresSource, self.database.write_dsn)
 
     def source(self) -> PostgresSource:
         made = PostgresSource(self.database.write_dsn)

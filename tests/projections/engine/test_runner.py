@@ -116,40 +116,6 @@ def test_rows_and_checkpoint_survive_the_loss_of_the_connection(
     eventually(lambda: diary.rows() == diary.model)
 
 
-def test_a_rebuild_gives_the_same_rows_and_serves_the_old_ones_meanwhile(diary: Diary) -> None:
-    diary.some(200)
-    runner = diary.runner()
-    runner.catch_up()
-    seen: list[int] = []
-
-    def watch(progress: rebuilding.Progress) -> None:
-        seen.append(len(diary.rows()))
-        diary.some(5)  # writes go on
-
-    source = diary.source()
-    report = rebuilding.rebuild(diary.database.write_dsn, source, Notes(), tell=watch)
-    assert all(seen)
-    assert report.swapped
-    assert report.generation == 2
-    assert diary.rows() == diary.model  # the swap includes what came meanwhile
-    diary.some(20)
-    runner.catch_up()  # fenced once, then on the new generation
-    assert diary.rows() == diary.model
-    checkpoint = diary.checkpoint()
-    assert checkpoint["generation"] == 2
-    assert checkpoint["rebuild"] is None
-
-
-def test_a_rebuild_repairs_rows_that_were_lost(diary: Diary) -> None:
-    diary.some(50)
-    diary.runner().catch_up()
-    with psycopg.connect(diary.database.owner_dsn, autocommit=True) as connection:
-        connection.execute("DELETE FROM engine_notes")
-    source = diary.source()
-    rebuilding.rebuild(diary.database.write_dsn, source, Notes())
-    assert diary.rows() == diary.model
-
-
 def test_a_changed_version_waits_for_a_rebuild(diary: Diary) -> None:
     diary.some(20)
     older = diary.runner()
@@ -163,8 +129,7 @@ def test_a_changed_version_waits_for_a_rebuild(diary: Diary) -> None:
     runner = diary.runner(Newer())
     assert not runner.step()
     assert diary.checkpoint()["status"] == "stopped"
-    source = diary.source()
-    rebuilding.rebuild(diary.database.write_dsn, source, Newer())
+    rebuilding.rebuild(diary.database.write_dsn, diary.sources, Newer())
     assert diary.rows() == diary.model
     diary.some(5)
     another = diary.runner(Newer())

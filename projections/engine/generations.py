@@ -1,0 +1,153 @@
+"""Generations of a view's table: the one that grows, the one that is kept, and taking turns.
+
+Owns ``projection_generations`` and the renaming. The live table always has the view's own name;
+others carry their number: ``journal_entries__g7``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import psycopg
+import structlog
+from psycopg.sql import SQL, Identifier
+
+from projections.engine import checkpoints
+from projections.engine.checkpoints import Connection
+
+log = structlog.get_logger()
+
+SWAP_LOCK = "500ms"
+"""How long a swap waits for the live table before it lets readers pass and tries again."""
+SWAP_TRIES = 240
+
+LOAD = """
+SELECT name, generation, version, state, table_name FROM projection_generations
+WHERE name = %s ORDER BY generation
+"""
+CREATE = """
+INSERT INTO projection_generations (name, generation, version, state, table_name)
+VALUES (%s, %s, %s, %s, %s)
+"""
+CREATE_PARTITION = """
+INSERT INTO projection_generation_partitions (name, generation, partition, partitions, position)
+VALUES (%s, %s, %s, %s, %s)
+"""
+PARTITIONS = """
+SELECT partition, partitions, position, events_done FROM projection_generation_partitions
+WHERE name = %s AND generation = %s ORDER BY partition
+"""
+ADVANCE = """
+UPDATE projection_generation_partitions SET position = %s, events_done = events_done + %s
+WHERE name = %s AND generation = %s AND partition = %s AND position = %s
+"""
+DELETE = "DELETE FROM projection_generations WHERE name = %s AND generation = %s"
+SERVE = """
+UPDATE projection_checkpoints
+SET generation = %s, version = %s, position = %s, status = 'live', error = NULL, rebuild = NULL,
+    advanced_at = clock_timestamp(), heartbeat_at = clock_timestamp()
+WHERE name = %s AND partition = 0
+"""
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """A generation that is not live; ``state`` is building or kept."""
+
+    name: str
+    generation: int
+    version: int
+    state: str
+    table: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    """How far one part of a generation is."""
+
+    index: int
+    parts: int
+    position: int
+    events_done: int
+
+
+def load(connection: Connection, name: str) -> list[Generation]:
+    """The generations of a projection that are not live, oldest first."""
+    return [Generation(*row) for row in connection.execute(LOAD, (name,))]
+
+
+def parts_of(connection: Connection, generation: Generation) -> list[Part]:
+    """How far each part of a generation is."""
+    rows = connection.execute(PARTITIONS, (generation.name, generation.generation))
+    return [Part(*row) for row in rows]
+
+
+def begin(
+    connection: Connection, name: str, table: str, version: int, number: int, parts: int
+) -> Generation:
+    """Make an empty table beside the live one."""
+    made = Generation(name, number, version, "building", f"{table}__g{number}")
+    with connection.transaction():
+        connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(made.table)))
+        connection.execute("SELECT mirror_table(%s, %s)", (table, made.table))
+        _record(connection, made, parts, 0)
+    return made
+
+
+def drop(connection: Connection, generation: Generation) -> None:
+    """Remove a generation and its table."""
+    with connection.transaction():
+        connection.execute(DELETE, (generation.name, generation.generation))
+        connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(generation.table)))
+
+
+def serve(
+    connection: Connection,
+    live: tuple[int, int, int],
+    table: str,
+    chosen: Generation,
+    position: int,
+) -> Generation:
+    """Let ``chosen`` take the live table's place, and keep that one; in the caller's transaction.
+
+    ``live`` is generation, version and position of the live one. The caller holds the
+    checkpoint's lock.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: readers hold the table; roll back and try again.
+    """
+    generation, version, at = live
+    kept = Generation(chosen.name, generation, version, "kept", f"{table}__g{generation}")
+    connection.execute(SQL(f"SET LOCAL lock_timeout = '{SWAP_LOCK}'"))
+    rename = SQL("ALTER TABLE {} RENAME TO {}")
+    connection.execute(rename.format(Identifier(table), Identifier(kept.table)))
+    connection.execute(rename.format(Identifier(chosen.table), Identifier(table)))
+    connection.execute(DELETE, (chosen.name, chosen.generation))
+    _record(connection, kept, 1, at)
+    connection.execute(SERVE, (chosen.generation, chosen.version, position, chosen.name))
+    return kept
+
+
+def live(connection: Connection, name: str) -> tuple[int, int, int]:
+    """Generation, version and position of the live table, its checkpoint locked until the end."""
+    row: Any = connection.execute(checkpoints.LOCK_LIVE, (name,)).fetchone()
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+def next_number(connection: Connection, name: str) -> int:
+    """A number that no generation of this projection has."""
+    others = [each.generation for each in load(connection, name)]
+    return max([checkpoints.read_all(connection)[name].generation, *others]) + 1
+
+
+def retry_later(error: psycopg.errors.LockNotAvailable, name: str, attempt: int) -> None:
+    """Say that a swap waits for readers; raise the error when it has waited long enough."""
+    log.info("swap_waits_for_readers", projection=name, attempt=attempt)
+    if attempt + 1 >= SWAP_TRIES:
+        raise error
+
+
+def _record(connection: Connection, made: Generation, parts: int, position: int) -> None:
+    connection.execute(CREATE, (made.name, made.generation, made.version, made.state, made.table))
+    for index in range(parts):
+        connection.execute(CREATE_PARTITION, (made.name, made.generation, index, parts, position))
