@@ -74,7 +74,8 @@ def rebuild(
         bool, typer.Option("--dry-run", help="Say what would be read, and how long it takes.")
     ] = False,
     accept_differences: Annotated[
-        bool, typer.Option("--accept-differences", help="Swap even if the new rows differ.")
+        bool,
+        typer.Option("--accept-differences", "--yes", help="Swap even if the new rows differ."),
     ] = False,
     json: cli.Json = False,
 ) -> None:

@@ -128,6 +128,15 @@ def test_rows_that_differ_are_not_swapped_unless_that_is_meant(diary: Diary) -> 
     assert diary.rows() == diary.model
 
 
+def test_an_emptied_table_is_filled_without_being_asked_twice(diary: Diary) -> None:
+    diary.some(50)
+    diary.runner().catch_up()
+    spoil(diary, "DELETE FROM engine_notes")
+    report = rebuild(diary.database.write_dsn, diary.sources, Notes())
+    assert (report.swapped, report.equal) == (True, False)
+    assert diary.rows() == diary.model
+
+
 def test_verify_reports_and_touches_nothing(diary: Diary) -> None:
     diary.some(80)
     diary.runner().catch_up()
