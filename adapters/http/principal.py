@@ -1,7 +1,7 @@
 """Who asks, and the port that finds out.
 
-Owns the shape of a principal. ``adapters/authentication.py`` implements the port, ``conventions`` calls it
-before any handler runs.
+Owns the shape of a principal. ``adapters/authentication.py`` implements the port, ``conventions``
+calls it before any handler runs.
 """
 
 from __future__ import annotations
