@@ -135,7 +135,7 @@ def _run_library(bench: Bench, database: Database) -> float:
             " WHERE schemaname = 'public' AND tablename <> 'journal_events'"
         ).fetchone()
         if found is not None and found[0]:
-            connection.execute(f"TRUNCATE {found[0]}")
+            connection.execute(f"DROP TABLE {found[0]} CASCADE")
     bench.settle(database)
     started = time.perf_counter()
     with library.runner(database.owner) as runner:
