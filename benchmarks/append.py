@@ -37,7 +37,7 @@ def run(bench: Bench) -> list[Row]:
     users = material.people(CONCURRENCY)
     journal = library.Journal(library.environment(theirs.owner))
     try:
-        with OpenStore(ours.write) as store:
+        with OpenStore(bench.settings(ours)) as store:
             pages = material.pages(users)
             store.run(commands(store, pages, seconds=0.5))
             _save(journal, seconds=0.5)

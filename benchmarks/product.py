@@ -22,12 +22,10 @@ from benchmarks.peers import crud
 from benchmarks.servers import Bench, Database, Unready, wait_until
 from bootstrap import children
 from bootstrap.embedded import free_port
-from bootstrap.settings import Settings, child_environment, load
+from bootstrap.settings import Settings, child_environment
 
 USERS = 8
 ENTRIES = "/v1/journal/entries"
-UNLIMITED = 1_000_000_000
-"""Requests a minute: the limit is counted for each request, and is not to be what is measured."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -86,21 +84,6 @@ def expect(answer: Answer, status: int) -> Answer:
     return answer
 
 
-def settings_for(bench: Bench, database: Database, **more: Any) -> Settings:
-    """The product's settings on the benchmark's servers; the rest are its defaults."""
-    return load(
-        {},
-        home=bench.places.home / database.name,
-        write_dsn=database.write,
-        read_dsn=database.read,
-        owner_dsn=database.owner,
-        redis_url=bench.valkey.url,
-        rate_limit_per_minute=UNLIMITED,
-        demo=False,
-        **more,
-    )
-
-
 @contextmanager
 def role(bench: Bench, name: str, settings: Settings) -> Iterator[None]:
     """Run one role in a process of its own.
@@ -121,8 +104,7 @@ def role(bench: Bench, name: str, settings: Settings) -> Iterator[None]:
 def ours(bench: Bench, database: Database) -> Iterator[Site]:
     """Run the write API, the read API and the projector; register people."""
     write_port, read_port = free_port(), free_port()
-    settings = settings_for(
-        bench,
+    settings = bench.settings(
         database,
         write_api_address=f"127.0.0.1:{write_port}",
         read_api_address=f"127.0.0.1:{read_port}",

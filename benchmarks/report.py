@@ -64,6 +64,34 @@ def at_least(
     )
 
 
+def no_slower(
+    factor: float,
+    benchmark: str,
+    what: str,
+    unit: str,
+    figures: Mapping[str, Sequence[float]],
+    medians: Mapping[str, float],
+    peer: str,
+    *,
+    note: str = "",
+) -> Row:
+    """A row of times: ours is ``factor`` times theirs or less."""
+    ratio = medians["ours"] / medians["theirs"]
+    return Row(
+        benchmark=benchmark,
+        what=what,
+        unit=unit,
+        ours=medians["ours"],
+        theirs=medians["theirs"],
+        peer=peer,
+        ratio=ratio,
+        bar=f"≤ {factor:g}×",
+        met=ratio <= factor,
+        note=note,
+        runs={name: list(values) for name, values in figures.items()},
+    )
+
+
 def at_most(
     limit: float,
     benchmark: str,

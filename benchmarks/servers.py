@@ -14,17 +14,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psycopg
 from psycopg import sql
 
-from bootstrap import children, database
+from bootstrap import children, database, settings
 from bootstrap.children import Command
 from bootstrap.embedded import Postgres, Valkey, free_port
 from bootstrap.places import Places
+from bootstrap.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+UNLIMITED = 1_000_000_000
+"""Requests a minute: the limit is counted for each request, and is not to be what is measured."""
 _TEMPLATE = "mindstream_template"
 
 
@@ -82,6 +86,20 @@ class Bench:
         with psycopg.connect(made.owner, autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE)")
             connection.execute("CHECKPOINT")
+
+    def settings(self, made: Database, **more: Any) -> Settings:
+        """The product's settings on these servers; the rest are its defaults."""
+        return settings.load(
+            {},
+            home=self.places.home / made.name,
+            write_dsn=made.write,
+            read_dsn=made.read,
+            owner_dsn=made.owner,
+            redis_url=self.valkey.url,
+            rate_limit_per_minute=UNLIMITED,
+            demo=False,
+            **more,
+        )
 
     def _create(self, name: str, template: str) -> Database:
         self._execute(

@@ -1,30 +1,34 @@
-"""The product's event store and bus, opened for a benchmark in an event loop of its own."""
+"""The product's write side, composed as the product composes it, in an event loop of its own."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import uvloop
 
-from adapters.event_store.store import PostgresEventStore
-from adapters.postgres.pipeline import Pipeline
+from bootstrap.settings import Settings
+from bootstrap.wiring import WriteSide
 from commands.bus import Bus
 
 T = TypeVar("T")
 
 
 class OpenStore:
-    """A store, and a loop that lives as long; ``appended`` counts what benchmarks wrote with it."""
+    """A store and its bus; ``appended`` counts what benchmarks wrote with it.
+
+    Wake-ups go out after each group of commits, as they do in the product.
+    """
 
     bus: Bus
-    store: PostgresEventStore
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._stack = AsyncExitStack()
         self.appended = 0
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -44,32 +48,10 @@ class OpenStore:
         trace: TracebackType | None,
     ) -> None:
         """Wait for what is under way, and disconnect."""
-        self.run(self._close())
+        self.run(self._stack.aclose())
         self._runner.__exit__(kind, error, trace)
 
     async def _open(self) -> None:
-        self._reads = Pipeline(self._dsn, role="mindstream_write")
-        self._writes = Pipeline(self._dsn, role="mindstream_write")
-        await self._reads.open()
-        await self._writes.open()
-        self.store = PostgresEventStore(self._reads, self._writes, _NoSealer(), _ignore)
-        self.bus = Bus(self.store)
-
-    async def _close(self) -> None:
-        await self.store.drain()
-        await self._reads.close()
-        await self._writes.close()
-
-
-class _NoSealer:
-    """Nothing is sealed where no idempotency key is sent."""
-
-    def seal(self, plaintext: bytes, context: bytes) -> bytes:
-        raise NotImplementedError
-
-    def open(self, sealed: bytes, context: bytes) -> bytes:
-        raise NotImplementedError
-
-
-def _ignore(position: int) -> None:
-    """Nobody is woken."""
+        side = WriteSide(self._settings)
+        await self._stack.enter_async_context(side.opened())
+        self.bus = side.bus
