@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 import traceback
@@ -11,6 +12,7 @@ import traceback
 from rich.console import Console
 
 from benchmarks import machine, report, servers
+from bootstrap import logs
 
 BENCHMARKS = ("append", "catchup", "post", "get", "lag", "depth")
 """Modules of this package, in the order in which they run."""
@@ -32,6 +34,9 @@ def main() -> int:
     def tell(text: str) -> None:
         progress.print(f"  {text}", style="dim", highlight=False)
 
+    logs.configure("warning", "benchmarks")
+    # Told to stop, it stops its servers as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows: list[report.Row] = []
     failed: dict[str, str] = {}
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Load over raw sockets, for machines that cannot have wrk: ``python -m benchmarks.generator PLAN``.
+"""Load over raw sockets where wrk cannot be had: ``python -m benchmarks.generator PLAN``.
 
 It parses as little of an answer as it can, yet costs some 20 µs a request and so may itself be the
 limit where a server answers quickly; results that were made with it say so.

@@ -53,9 +53,9 @@ def run(bench: Bench) -> list[Row]:
             "ours 304": _side(
                 ours, _ones(ours, "journal_entries", "entry_id")[:WATCHED], etag='"1"'
             ),
-            "bare": lambda: load.run(
-                load.Plan(port=bare, targets=[(0, "/bare")], seconds=SECONDS)
-            ).rate,
+            "bare": lambda: (
+                load.run(load.Plan(port=bare, targets=[(0, "/bare")], seconds=SECONDS)).rate
+            ),
         }
         figures = interleave(sides, rounds=ROUNDS, tell=bench.tell)
     middle = medians(figures)

@@ -7,7 +7,6 @@ getting it, the script that makes its requests, and what it reports; ``generator
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+
+from bootstrap.settings import inherited
 
 CONNECTIONS = 64
 MARK = "LOAD_RESULT "
@@ -49,7 +50,8 @@ local function get()
   local target = targets[next_number %% #targets + 1]
   next_number = next_number + 1
   local token = tokens[target[1] + 1]
-  return "GET " .. target[2] .. head .. (token and "Authorization: Bearer " .. token .. "\\r\\n" or "")
+  return "GET " .. target[2] .. head
+    .. (token and "Authorization: Bearer " .. token .. "\\r\\n" or "")
     .. (etag and "If-None-Match: " .. etag .. "\\r\\n" or "") .. "\\r\\n"
 end
 
@@ -158,8 +160,8 @@ def wrk() -> Wrk | None:
     program = shutil.which("wrk")
     if program is not None:
         return Wrk(program)
-    # The benchmark's own cache is no setting of the product, which alone reads its environment.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mindstream" / "wrk"
+    kept = inherited("XDG_CACHE_HOME").get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Path(kept) / "mindstream" / "wrk"
     return _unpacked(cache) or (_unpacked(cache) if _fetch(cache) else None)
 
 
@@ -239,7 +241,7 @@ def _generated(plan: Plan, folder: Path) -> Result:
 def _result(argv: list[str], seconds: float, environment: dict[str, str]) -> Result:
     done = subprocess.run(
         argv,
-        env={**os.environ, **environment},
+        env={**inherited(), **environment},
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,

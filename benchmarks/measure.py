@@ -7,6 +7,7 @@ leaves out the turn that it met.
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 from collections.abc import Callable, Mapping
 
@@ -36,4 +37,4 @@ def medians(figures: Mapping[str, list[float]]) -> dict[str, float]:
 def percentile(values: list[float], share: float) -> float:
     """The smallest value that ``share`` of all values do not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[max(0, -(-int(len(ordered) * share * 1000) // 1000) - 1)]
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]

@@ -10,6 +10,7 @@ import http.client
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -113,7 +114,7 @@ def ours(bench: Bench, database: Database) -> Iterator[Site]:
         for name in ("write-api", "read-api", "projector"):
             stack.enter_context(role(bench, name, settings))
         for port in (write_port, read_port):
-            wait_until(lambda port=port: _ready(port), what="the API is ready", seconds=20)
+            wait_until(partial(_ready, port), what="the API is ready", seconds=20)
         people = [_register(write_port, number) for number in range(USERS)]
         users, tokens = zip(*people, strict=True)
         yield Site(database, write_port, read_port, users, tokens)

@@ -165,9 +165,7 @@ def create_app(dsn: str, key: RSAKey) -> FastAPI:
         user_id: Annotated[uuid.UUID, Depends(user)],
         db: Annotated[AsyncSession, Depends(session)],
     ) -> Entry:
-        row = EntryRow(
-            user_id=user_id, word_count=len(body.content.split()), **body.model_dump()
-        )
+        row = EntryRow(user_id=user_id, word_count=len(body.content.split()), **body.model_dump())
         db.add(row)
         try:
             await db.commit()

@@ -1,4 +1,4 @@
-"""The eventsourcing library as it comes: its aggregate, application, recorder and projection runner.
+"""The eventsourcing library as it comes: aggregate, application, recorder, projection runner.
 
 Default settings throughout, JSON transcoding and NOTIFY included; the view does what the library's
 documentation shows, row and tracking in one transaction for each event.
@@ -54,7 +54,7 @@ def entry(user_id: UUID, day: int) -> Entry:
     return Entry(user_id=user_id, word_count=len(material.CONTENT.split()), **material.fields(day))
 
 
-class Journal(Application):
+class Journal(Application[UUID]):
     """Saves entries."""
 
 
@@ -63,10 +63,10 @@ CREATE TABLE IF NOT EXISTS peer_entries (
     entry_id uuid PRIMARY KEY, user_id uuid NOT NULL, date date NOT NULL, title text NOT NULL,
     content text NOT NULL, mood text, location text, tags text[] NOT NULL,
     word_count integer NOT NULL, version integer NOT NULL, updated_at timestamptz NOT NULL)
-""")
+""").format()
 _INDEX_ENTRIES = SQL(
     "CREATE INDEX IF NOT EXISTS peer_entries_day ON peer_entries (user_id, date, entry_id)"
-)
+).format()
 _UPSERT = SQL("""
 INSERT INTO peer_entries VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (entry_id) DO UPDATE SET date = excluded.date, title = excluded.title,
