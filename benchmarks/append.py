@@ -27,7 +27,7 @@ from commands.journal import WriteEntry
 CONCURRENCY = 64
 THREADS = 8
 SECONDS = 4.0
-ROUNDS = 3
+ROUNDS = 5
 
 
 def run(bench: Bench) -> list[Row]:

@@ -34,7 +34,7 @@ USERS = 200
 BATCH = 1_000
 PEER_BATCH = 100
 """Events in one insertion by the library, which hangs on a parameter of near a megabyte."""
-ROUNDS = 3
+ROUNDS = 5
 
 
 class Durable(Runner):

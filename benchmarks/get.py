@@ -24,7 +24,7 @@ DAYS = 5_000
 """Entries of each person."""
 WATCHED = 64
 SECONDS = 3.0
-ROUNDS = 3
+ROUNDS = 5
 SHARE_OF_BARE = 0.40
 FEW_BYTES = 1_000
 """A 304 with all its headers is smaller, any entry larger."""

@@ -13,7 +13,7 @@ from benchmarks.report import Row, at_least
 from benchmarks.servers import Bench, Unready, wait_until
 
 SECONDS = 4.0
-ROUNDS = 3
+ROUNDS = 5
 SHARE_OF_BARE = 0.12
 
 
