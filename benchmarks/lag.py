@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from benchmarks import material, product
 from benchmarks.measure import percentile
 from benchmarks.report import Row, at_most
-from benchmarks.servers import Bench, Unready
+from benchmarks.servers import Bench, Unready, wait_until
 from benchmarks.store import OpenStore
 from commands.journal import WriteEntry
 from projections.engine.runner import CHANNEL
@@ -35,6 +35,7 @@ def run(bench: Bench) -> list[Row]:
     database = bench.migrated("lag")
     settings = bench.settings(database)
     with OpenStore(settings) as store, product.role(bench, "projector", settings):
+        wait_until(lambda: product.projecting(database), what="the projector is at work")
         lags = store.run(_measure(store, database.read))
         written = RATE * (SECONDS + WARM_UP)
         listed = product.count(database, "journal_entries")

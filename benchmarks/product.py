@@ -115,6 +115,7 @@ def ours(bench: Bench, database: Database) -> Iterator[Site]:
             stack.enter_context(role(bench, name, settings))
         for port in (write_port, read_port):
             wait_until(partial(_ready, port), what="the API is ready", seconds=20)
+        wait_until(partial(projecting, database), what="the projector is at work", seconds=20)
         people = [_register(write_port, number) for number in range(USERS)]
         users, tokens = zip(*people, strict=True)
         yield Site(database, write_port, read_port, users, tokens)
@@ -155,6 +156,15 @@ def count(database: Database, table: str) -> int:
     with psycopg.connect(database.owner) as connection:
         [rows] = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
     return int(rows)
+
+
+def projecting(database: Database) -> bool:
+    """Whether a projector works on every projection: until it has started, all of them lag."""
+    with psycopg.connect(database.owner) as connection:
+        row = connection.execute(
+            "SELECT count(*) > 0 AND bool_and(owner IS NOT NULL) FROM projection_checkpoints"
+        ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def projected(database: Database) -> bool:
