@@ -29,6 +29,7 @@ def describe(folder: Path, dsn: str) -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "postgresql": f"{shown['server_version']}, fsync {shown['fsync']}, synchronous_commit "
         f"{shown['synchronous_commit']}, shared_buffers {shown['shared_buffers']}",
+        "busy": f"load average {os.getloadavg()[0]:.1f} before the first run",
         "flush": f"{_flush(folder) * 1e6:,.0f} µs for 8 KiB and fdatasync (median of {SYNCS})",
     }
 
