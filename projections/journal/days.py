@@ -48,8 +48,9 @@ STATISTICS = Query(
               FROM days) AS numbered
         GROUP BY island
     ), current AS (
-        -- The first run that is not over: it stays current through the day after its last entry.
-        SELECT first, length FROM runs WHERE last >= $2::date - 1 ORDER BY first LIMIT 1
+        -- The one run that has begun and is not over: it stays current through the day after its
+        -- last entry, and one that is dated ahead is not current yet.
+        SELECT first, length FROM runs WHERE last >= $2::date - 1 AND first <= $2
     )
     SELECT (SELECT length FROM current), (SELECT first FROM current),
            (SELECT max(length) FROM runs), (SELECT max(last) FROM runs),

@@ -59,7 +59,7 @@ class Diary:
     def streak(self, today: datetime.date) -> dict[str, Any]:
         """The answer of the streak call on that day."""
         runs = self.runs()
-        current = [run for run in runs if run[1] >= today - datetime.timedelta(1)]
+        current = [run for run in runs if run[0] <= today <= run[1] + datetime.timedelta(1)]
         return {
             "current": (current[0][1] - current[0][0]).days + 1 if current else 0,
             "longest": max(((last - first).days + 1 for first, last in runs), default=0),
