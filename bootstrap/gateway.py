@@ -19,8 +19,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from adapters.http.context import new_request_id
-from adapters.http.problems import MEDIA_TYPE, Problem, render, retry_after
+from adapters.http.problems import Problem, retry_after
 from bootstrap import metrics
+from bootstrap.connections import OWN_HEADERS, Server, answer_of
 from bootstrap.places import Places, addresses
 from bootstrap.settings import Settings
 from bootstrap.upstreams import Upstream
@@ -77,14 +78,14 @@ class Gateway:
                 return await self._tunnel(request, upstream)
             return await self._forward(request, upstream)
         except Problem as problem:
-            return _answer(problem, request, request_id)
+            return answer_of(problem, request.path, request_id)
         except UnicodeError:
             unreadable = Problem("MALFORMED_REQUEST", "A header is not text.")
-            return _answer(unreadable, request, request_id)
+            return answer_of(unreadable, request.path, request_id)
 
     async def _metrics(self) -> web.Response:
         body = await metrics.collect(self._places, "gateway")
-        headers = {"Content-Type": metrics.CONTENT_TYPE, **_OWN_HEADERS}
+        headers = {"Content-Type": metrics.CONTENT_TYPE, **OWN_HEADERS}
         return web.Response(body=body, headers=headers)
 
     async def _forward(self, request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:
@@ -216,7 +217,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the gateway on its loopback port until ``stop`` is set."""
     gateway = Gateway(settings, Places(settings.home))
     await gateway.open()
-    server = web.Server(gateway.handle, access_log=None)
+    server = Server(gateway.handle, access_log=None)
     # Answers under way get that long; open event streams would never end.
     runner = web.ServerRunner(server, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()
@@ -227,24 +228,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         await runner.cleanup()
         await gateway.close()
-
-
-_OWN_HEADERS = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Server": "mindstream",
-}
-
-
-def _answer(problem: Problem, request: web.BaseRequest, request_id: str) -> web.Response:
-    headers = {
-        "Content-Type": MEDIA_TYPE.decode(),
-        "X-Request-Id": request_id,
-        **_OWN_HEADERS,
-        **problem.headers,
-    }
-    body = render(problem, request_id, instance=request.path)
-    return web.Response(status=problem.status, body=body, headers=headers)
 
 
 def _refusal(error: aiohttp.WSServerHandshakeError) -> Problem:
