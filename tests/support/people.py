@@ -152,7 +152,7 @@ def _ten(answer: httpx.Response) -> dict[str, str]:
     return token_of(answer) if "Consistency-Token" in answer.headers else {}
 
 
-def registration(email: str, **fields: Any) -> dict[str, Any]:
+def registration(email: str, /, **fields: Any) -> dict[str, Any]:
     """A sound body of a registration."""
     return {
         "email": email,
