@@ -56,24 +56,11 @@ def wait_seconds(request: HasScope) -> int:
 
     A malformed preference is ignored, as RFC 7240 asks.
     """
-    asked = _asked(request)
-    return DEFAULT_WAIT if asked is None else min(asked, MAX_WAIT)
-
-
-def preference_applied(request: HasScope) -> str | None:
-    """The value of ``Preference-Applied``, None where no wait was asked for."""
-    return None if _asked(request) is None else f"wait={wait_seconds(request)}"
-
-
-def _asked(request: HasScope) -> int | None:
-    prefer = header(request, b"prefer")
-    if prefer is None:
-        return None
-    for preference in prefer.lower().split(","):
+    for preference in (header(request, b"prefer") or "").lower().split(","):
         found = _WAIT.fullmatch(preference.partition(";")[0].strip())
         if found:
-            return int(found[1])
-    return None
+            return min(int(found[1]), MAX_WAIT)
+    return DEFAULT_WAIT
 
 
 def _check(body: bytes) -> bytes:
