@@ -37,6 +37,10 @@ MAX_BYTES = 64 * 1024 * 1024
 BODY_LIMITS = {PATH: MAX_BYTES}
 """For ``adapters.http.conventions``: this path takes more than others."""
 PIECE = 256 * 1024
+_EXAMPLE = """\
+{"date": "2026-03-01", "title": "First warm day", "content": "Walked until dusk.", "mood": "happy"}
+{"date": "2026-03-02", "title": "Rain", "content": "Read all day.", "tags": ["books"]}
+"""
 MEDIA_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
 
@@ -63,6 +67,7 @@ def routes(
                 tags=TAGS,
                 body=str,
                 body_media_type=MEDIA_TYPES[0],
+                examples={"two days": _EXAMPLE},
                 response=Operation,
                 statuses=(202,),
                 problems=("UNSUPPORTED_MEDIA_TYPE", "PAYLOAD_TOO_LARGE"),

@@ -283,6 +283,9 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
                 body=Refreshing,
                 response=Grant,
                 problems=("INVALID_REFRESH_TOKEN",),
+                examples={
+                    "login": {"refresh_token": "eQhIaIUNP8P0YOcS3exvIY-AKMwNoRUu2LOcHZ2yUT0"}
+                },
                 operation_id="refresh",
             )
         },
