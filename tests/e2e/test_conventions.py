@@ -95,7 +95,7 @@ def test_the_document_is_openapi_and_has_examples(document: dict[str, Any], call
     for method, path, operation in calls:
         assert operation["summary"], (method, path)
         for media in operation.get("requestBody", {}).get("content", {}).values():
-            assert media.get("examples") or media.get("example") or "import" in path, path
+            assert media["examples"], path
 
 
 def test_only_the_doors_that_the_contract_names_are_open(calls: Any, anonymous: Any) -> None:
@@ -133,10 +133,9 @@ def test_401_comes_before_everything_else(anonymous: httpx.Client) -> None:
         ("PATCH", "/v1/journal/entries/x"),
         ("POST", "/v1/auth/totp"),
         ("POST", "/v1/journal/import"),
-        ("BREW", "/v1/me"),
     ):
         answer = anonymous.request(method, path, content=b"{", headers={"Content-Type": "x/y"})
-        assert answer.status_code in (401, 405 if method == "BREW" else 401), (method, path)
+        assert answer.status_code == 401, (method, path)
 
 
 def test_signatures_and_claims_of_tokens_are_checked(person: Person, anonymous: Any) -> None:
@@ -186,7 +185,7 @@ def test_what_is_unknown_and_what_is_somebody_elses_look_alike(people: People) -
         lambda path: other.http.patch(path, json={"title": "t"}),
         lambda path: other.http.patch(path, content=b"{", headers={"If-Match": '"1"'}),
         lambda path: other.delete(path, 1),
-        lambda path: other.http.delete(path),
+        other.http.delete,
         lambda path: other.post(path + "/restore"),
     ]
     for ask in asked:
@@ -315,10 +314,8 @@ def test_cursors_belong_to_their_reader_list_and_filters(people: People, writer:
     assert refused.status_code == 422
 
 
-def test_prefer_wait_is_acknowledged(writer: Any) -> None:
-    person, _, fresh = writer
-    answer = person.get("/v1/journal/entries", headers=fresh)
-    assert answer.headers["Preference-Applied"] == "wait=10"
+def test_preferences_that_make_no_sense_are_ignored(writer: Any) -> None:
+    person = writer[0]
     for nonsense in ("wait=soon", "respond-async", ", ,", "wait=-1"):
         answer = person.get("/v1/journal/entries", headers={"Prefer": nonsense})
         assert answer.status_code == 200
