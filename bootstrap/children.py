@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -91,6 +92,28 @@ def signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def end_process(process: psutil.Process, *steps: tuple[int, float]) -> None:
+    """Signal a process of somebody else and wait (seconds), step by step; SIGKILL comes last."""
+    for number, seconds in (*steps, (signal.SIGKILL, 5.0)):
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            return
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if _is_gone(process):
+                return
+            time.sleep(0.05)
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        # Its parent may be in no hurry to collect its exit code, as in containers without an init.
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def tail(path: Path, lines: int = 15) -> str:

@@ -24,7 +24,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-from bootstrap.children import Command
+from bootstrap.children import Command, end_process
 from bootstrap.places import Places, grant_search
 from bootstrap.settings import inherited
 
@@ -223,20 +223,6 @@ class Valkey:
             return False
         finally:
             client.close()
-
-
-def end_process(process: psutil.Process, *steps: tuple[int, float]) -> None:
-    """Signal a process and wait, step by step; SIGKILL is the last step."""
-    for number, seconds in (*steps, (signal.SIGKILL, 5.0)):
-        try:
-            process.send_signal(number)
-            process.wait(seconds)
-        except psutil.NoSuchProcess:
-            return
-        except psutil.TimeoutExpired:
-            continue
-        else:
-            return
 
 
 def _valkey_server() -> Path:

@@ -21,8 +21,8 @@ import psutil
 import psycopg
 
 from bootstrap import children, database, services
-from bootstrap.children import Command
-from bootstrap.embedded import Postgres, Valkey, end_process
+from bootstrap.children import Command, end_process
+from bootstrap.embedded import Postgres, Valkey
 from bootstrap.places import Places, addresses, numbered
 from bootstrap.services import Services
 from bootstrap.settings import Settings, child_environment

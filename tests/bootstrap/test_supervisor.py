@@ -49,7 +49,8 @@ def usable(up: Up, name: str) -> bool:
         case "read-api" | "gateway":
             return answers(f"{up.gateway}/v1/anything")
         case _:
-            return psutil.pid_exists(up.processes()[name]["pid"])
+            with socket.socket(socket.AF_UNIX) as metrics:
+                return metrics.connect_ex(str(up.home / "run" / f"metrics-{name}.sock")) == 0
 
 
 def test_services_have_the_promised_shape_and_the_servers_own_pids(up: Up) -> None:
