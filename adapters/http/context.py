@@ -7,7 +7,7 @@ handler runs without that layer, as in unit tests.
 from __future__ import annotations
 
 import re
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import uuid_utils
@@ -15,7 +15,9 @@ import uuid_utils
 from adapters.http.addresses import Addresses
 from adapters.http.principal import Authenticator, Headers, Principal
 from adapters.http.problems import Problem
-from adapters.http.routes import Routes
+
+if TYPE_CHECKING:  # it brings Litestar along, which the gateway can start without
+    from adapters.http.routes import Routes
 
 KEY = "mindstream"
 """Where the context stands in the ASGI scope."""

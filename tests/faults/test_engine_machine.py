@@ -206,7 +206,7 @@ def test_the_engine_equals_a_plain_fold(machine: type[EngineMachine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=12,
+            max_examples=30,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
