@@ -23,7 +23,7 @@ from domain.event import Recorded, topics_of
 from projections.engine import generations, mending, quarantine
 from projections.engine.checkpoints import Connection
 from projections.engine.generations import Generation
-from projections.engine.runner import PAGE
+from projections.engine.pages import PAGE
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
 from projections.engine.writer import ViewWriter

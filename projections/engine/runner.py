@@ -16,7 +16,6 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 from uuid import UUID
 
@@ -25,9 +24,11 @@ import psycopg
 import structlog
 from psycopg.rows import tuple_row
 
-from domain.event import Recorded, topics_of
+from domain.event import Recorded
 from projections.engine import checkpoints, mending, metrics, quarantine
 from projections.engine.checkpoints import Checkpoint
+from projections.engine.held import Held
+from projections.engine.pages import PAGE, PagesAhead
 from projections.engine.quarantine import Waiting
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
@@ -35,8 +36,6 @@ from projections.engine.writer import ViewWriter
 
 log = structlog.get_logger()
 
-PAGE = 5_000
-"""Events read and folded at once."""
 POLL = 1.0
 """Seconds between two looks when nobody wakes the projector."""
 LOOK = 0.5
@@ -52,42 +51,6 @@ USERS_NAMED = 100
 
 class Fenced(Exception):
     """Another process has moved this checkpoint."""
-
-
-class _Ahead(msgspec.Struct, frozen=True):
-    """A page that is being read before it is asked for."""
-
-    after: int
-    through: int
-    topics: Sequence[str]
-    page: Future[Sequence[Recorded]]
-
-
-class _State:
-    """What the runner knows of one view that it holds."""
-
-    def __init__(self, view: RowView[Any], checkpoint: Checkpoint) -> None:
-        self.view = view
-        self.topics = frozenset(topics_of(view.takes))
-        self.generation = checkpoint.generation
-        self.position = checkpoint.position
-        self.writer: ViewWriter | None = None
-        self.failures = 0
-        self.not_before = 0.0
-        self.error: str | None = None
-        self.beaten = 0.0
-        self.rate = 0.0
-        self.paused = False
-        self.waiting: dict[str, Waiting] = {}
-
-    def mine(self, page: Sequence[Recorded]) -> list[Recorded]:
-        """The events of a page that the view takes and that do not wait in quarantine."""
-        takes, held = self.view.takes, self.waiting
-        return [
-            recorded
-            for recorded in page
-            if type(recorded.event) in takes and recorded.stream_id not in held
-        ]
 
 
 class Runner:
@@ -109,15 +72,13 @@ class Runner:
         self._role = role
         self._source = source
         self._views = {view.name: view for view in views}
-        self._page = page
         self._connection: checkpoints.Connection | None = None
-        self._held: dict[str, _State] = {}
+        self._held: dict[str, Held] = {}
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._leased_at = 0.0
         self._looked_at = 0.0
         self._head = 0
-        self._ahead: _Ahead | None = None
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="projector-reads")
+        self._pages = PagesAhead(source, page)
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set. Survives the loss of either database."""
@@ -151,7 +112,7 @@ class Runner:
         now = time.monotonic()
         if now - self._looked_at >= LOOK:
             self._look(connection)
-        if self._ahead is None:
+        if not self._pages.pending:
             self._head = self._source.head()
         head = self._head
         waiting = [
@@ -175,14 +136,14 @@ class Runner:
     def _advance(
         self,
         connection: checkpoints.Connection,
-        group: list[_State],
+        group: list[Held],
         behind: int,
         to: int,
         head: int,
     ) -> None:
         started = time.perf_counter()
         topics = sorted(frozenset[str]().union(*(state.topics for state in group)))
-        page, to = self._read(behind, to, topics)
+        page, to = self._pages.read(behind, to, topics)
         if page:
             age = max(0.0, time.time() - page[0].recorded_at.timestamp())
             for state in group:
@@ -205,7 +166,7 @@ class Runner:
     def _advance_alone(
         self,
         connection: checkpoints.Connection,
-        state: _State,
+        state: Held,
         page: Sequence[Recorded],
         behind: int,
         to: int,
@@ -224,7 +185,7 @@ class Runner:
     def _isolate(
         self,
         connection: checkpoints.Connection,
-        state: _State,
+        state: Held,
         page: Sequence[Recorded],
         behind: int,
         to: int,
@@ -275,13 +236,13 @@ class Runner:
                 ):
                     self._mend(connection, state, waiting)
 
-    def _take_in(self, connection: checkpoints.Connection, state: _State) -> None:
+    def _take_in(self, connection: checkpoints.Connection, state: Held) -> None:
         found = quarantine.open_items(connection, state.view.name)
         state.waiting = {waiting.item.stream_id: waiting for waiting in reversed(found)}
         metrics.quarantined.labels(state.view.name).set(len(state.waiting))
 
-    def _mend(self, connection: checkpoints.Connection, state: _State, waiting: Waiting) -> None:
-        self._settle_ahead()
+    def _mend(self, connection: checkpoints.Connection, state: Held, waiting: Waiting) -> None:
+        self._pages.settle()
         with connection.transaction():
             row = connection.execute(checkpoints.LOCK, (state.view.name,)).fetchone()
             if row != (state.generation, state.position):
@@ -293,32 +254,10 @@ class Runner:
             self._notify(connection, state.position, [state.view.name], None)
         self._take_in(connection, state)
 
-    def _settle_ahead(self) -> None:
-        """Wait for a page that is being read, since the source has one connection."""
-        if self._ahead is not None:
-            wait([self._ahead.page])
-
-    def _read(self, behind: int, to: int, topics: Sequence[str]) -> tuple[Sequence[Recorded], int]:
-        """A page and the position that it reaches; begins to read the next one behind it.
-
-        While one page is written the next is read: PostgreSQL works on both at once.
-        """
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.after == behind and ahead.topics == topics:
-            page = ahead.page.result()
-            to = ahead.through
-        else:
-            page = self._source.page(behind, to, self._page, topics)
-        if len(page) == self._page and page[-1].position < to:
-            to, through = page[-1].position, to
-            reading = self._reader.submit(self._source.page, to, through, self._page, topics)
-            self._ahead = _Ahead(to, through, topics, reading)
-        return page, to
-
     def _commit(
         self,
         connection: checkpoints.Connection,
-        group: list[_State],
+        group: list[Held],
         page: Sequence[Recorded],
         behind: int,
         to: int,
@@ -373,7 +312,7 @@ class Runner:
     def _move(
         self,
         connection: checkpoints.Connection,
-        state: _State,
+        state: Held,
         behind: int,
         to: int,
         status: str,
@@ -397,7 +336,7 @@ class Runner:
             raise Fenced(state.view.name)
 
     def _failed(
-        self, connection: checkpoints.Connection, state: _State, error: Exception, head: int
+        self, connection: checkpoints.Connection, state: Held, error: Exception, head: int
     ) -> None:
         state.writer = None
         metrics.failures.labels(state.view.name).inc()
@@ -416,7 +355,7 @@ class Runner:
         )
         self._beat(connection, state, head)
 
-    def _beat(self, connection: checkpoints.Connection, state: _State, head: int) -> None:
+    def _beat(self, connection: checkpoints.Connection, state: Held, head: int) -> None:
         if state.error is not None:
             status = "stalled"
         else:
@@ -440,7 +379,7 @@ class Runner:
             if checkpoint.version != view.version:
                 self._announce(connection, view, checkpoint)
                 continue
-            state = self._held[view.name] = _State(view, checkpoint)
+            state = self._held[view.name] = Held(view, checkpoint)
             self._take_in(connection, state)
             log.info("projection_leased", projection=view.name, position=checkpoint.position)
 
@@ -454,7 +393,7 @@ class Runner:
         connection.execute(checkpoints.BEAT, ("stopped", self._owner, remedy, view.name))
         connection.execute(checkpoints.RELEASE, (view.name,))
 
-    def _forget(self, connection: checkpoints.Connection, state: _State) -> None:
+    def _forget(self, connection: checkpoints.Connection, state: Held) -> None:
         connection.execute(checkpoints.RELEASE, (state.view.name,))
         del self._held[state.view.name]
         self._leased_at = 0.0
@@ -478,8 +417,7 @@ class Runner:
     def close(self) -> None:
         """Give up connections and leases; ``step`` takes them again."""
         self._held = {}
-        self._settle_ahead()
-        self._ahead = None
+        self._pages.forget()
         self._source.close()
         if self._connection is not None:
             self._connection.close()
