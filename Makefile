@@ -28,7 +28,7 @@ test: $(VENV)/.dev ## Run every test
 	$(BIN)/python -m pytest $(ARGS)
 
 test-faults: $(VENV)/.dev ## Run only the tests that kill, stop and starve processes
-	$(BIN)/python -m pytest -m faults $(ARGS)
+	$(BIN)/python -m pytest -m faults --long $(ARGS)
 
 check: $(VENV)/.dev ## What CI runs: lint, format, types, imports, tests
 	$(BIN)/ruff check .

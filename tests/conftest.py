@@ -15,6 +15,13 @@ from tests.support.servers import Database, Servers, running
 _REDIS_DATABASES = 16
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--long``, which ``make test-faults`` gives."""
+    parser.addoption(
+        "--long", action="store_true", help="kill and starve as often as a release asks for"
+    )
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """``@pytest.mark.anyio`` runs on asyncio alone, as the product does."""

@@ -42,8 +42,8 @@ def _answers(person: Person, entries: list[str], fresh: dict[str, str]) -> dict[
         found[path] = b"%d " % answer.status_code + _MOMENT.sub(b"", answer.content)
         following = re.search(rb'"next_cursor":"([^"]+)"', answer.content)
         if following:
-            path += ("&" if "?" in path else "?") + "cursor=" + following[1].decode()
-            found[path] = _MOMENT.sub(b"", person.get(path, headers=fresh).content)
+            after = path + ("&" if "?" in path else "?") + "cursor=" + following[1].decode()
+            found[after] = _MOMENT.sub(b"", person.get(after, headers=fresh).content)
     return found
 
 
