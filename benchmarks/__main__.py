@@ -30,6 +30,8 @@ def main() -> int:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark {name}; there are {', '.join(BENCHMARKS)}")
     console, progress = Console(), Console(stderr=True)
+    if not console.is_terminal:  # a pipe has no width of its own
+        console = Console(width=120)
 
     def tell(text: str) -> None:
         progress.print(f"  {text}", style="dim", highlight=False)

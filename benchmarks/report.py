@@ -123,7 +123,7 @@ def show(console: Console, machine: Mapping[str, str], rows: Sequence[Row]) -> N
     table = Table(title="Mindstream, side by side", title_justify="left", show_lines=False)
     table.add_column("what", max_width=46)
     table.add_column("ours", justify="right", no_wrap=True)
-    table.add_column("theirs", justify="right", max_width=34)
+    table.add_column("theirs", justify="right", max_width=34, overflow="fold")
     table.add_column("ratio", justify="right", no_wrap=True)
     table.add_column("bar", justify="right", no_wrap=True)
     table.add_column("met", justify="center", no_wrap=True)
@@ -161,4 +161,4 @@ def _figure(value: float, unit: str) -> str:
 def _ratio(row: Row) -> str:
     if row.ratio is None:
         return ""
-    return f"{row.ratio * 100:.0f} %" if row.bar.endswith("%") else f"{row.ratio:.2f}×"
+    return f"{row.ratio * 100:.1f} %" if row.bar.endswith("%") else f"{row.ratio:.2f}×"
