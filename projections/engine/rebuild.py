@@ -4,8 +4,8 @@ A rebuild grows a new generation beside the live table, compares the two at one 
 the new one take the live one's place in a transaction that renames both. The old one is kept: a
 rollback lets it catch up and swaps again. A verification builds, compares and throws away.
 
-Owns what operators call. The steps are ``growth``'s, the folding is ``building``'s, tables and turns
-are ``generations``'; one row alone is ``repair``'s.
+Owns what operators call. The steps are ``growth``'s, the folding is ``building``'s, tables and
+turns are ``generations``'; one row alone is ``repair``'s.
 """
 
 from __future__ import annotations
