@@ -84,7 +84,9 @@ def run(bench: Bench) -> list[Row]:
             medians(figures),
             f"ours, at {FEW:,}",
             note="time for each of 64 concurrent commands"
-            + ("" if bench.full else f"; --full goes to {FULL:,} events"),
+            + (
+                "" if bench.full else f"; the bar is meant for {FULL:,}, which only --full measures"
+            ),
         )
     ]
 
