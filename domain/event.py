@@ -27,8 +27,11 @@ Personal = Annotated[str, msgspec.Meta(extra={"personal": True})]
 """Text about a person: what must become unreadable when that person is erased."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all events: subclasses declare ``TOPIC`` and are registered under it."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all events: subclasses declare ``TOPIC`` and are registered under it.
+
+    An event is a tree of plain values without cycles, so the garbage collector need not look.
+    """
 
     TOPIC: ClassVar[str]
 

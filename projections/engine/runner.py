@@ -11,11 +11,13 @@ rows are written (``writer``), nor rebuilding (``rebuild``).
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +34,7 @@ from projections.engine.pages import PAGE, PagesAhead
 from projections.engine.quarantine import Waiting
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
-from projections.engine.writer import ViewWriter
+from projections.engine.writer import USERS_NAMED, ViewWriter
 
 log = structlog.get_logger()
 
@@ -45,12 +47,22 @@ BEAT = 3.0
 MAX_BACKOFF = 10.0
 """Seconds at most between two tries of a view that fails."""
 CHANNEL = "mindstream_projected"
-USERS_NAMED = 100
-"""Users named in one notification at most; beyond that all caches are dropped."""
 
 
 class Fenced(Exception):
     """Another process has moved this checkpoint."""
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: a page makes many objects, none in cycles, all soon gone."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Runner:
@@ -130,7 +142,8 @@ class Runner:
         behind = min(state.position for state in waiting)
         group = [state for state in waiting if state.position == behind]
         others = [state.position for state in waiting if state.position > behind]
-        self._advance(connection, group, behind, min([head, *others]), head)
+        with _uncollected():
+            self._advance(connection, group, behind, min([head, *others]), head)
         return True
 
     def _advance(
@@ -264,7 +277,7 @@ class Runner:
         head: int,
         started: float,
     ) -> None:
-        users: set[UUID] = set()
+        users: set[UUID] | None = set()
         counts: dict[str, int] = {}
         status = "live" if to >= head else "catching_up"
         with connection.transaction():
@@ -277,7 +290,8 @@ class Runner:
                 mine = state.mine(page)
                 counts[state.view.name] = len(mine)
                 if mine:
-                    users |= state.writer.apply(mine)
+                    touched = state.writer.apply(mine)
+                    users = None if users is None or touched is None else users | touched
             self._notify(connection, to, [state.view.name for state in group], users)
         seconds = time.perf_counter() - started
         for state in group:

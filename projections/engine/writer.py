@@ -7,20 +7,57 @@ upsert. Owns no transaction: the runner's holds rows and checkpoint together.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterable, Sequence
+from struct import Struct
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from domain.event import Recorded
 from projections.engine.view import RowView
 
+USERS_NAMED = 100
+"""Users that are told apart in one batch at most."""
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 _Keys = list[tuple[Any, ...]]
 _Touches = list[tuple[int, Recorded]]
+
+
+class _TextArray(list[str]):
+    """Stands for ``text[]`` where psycopg looks for a dumper by the type's number."""
+
+
+class _TextArrayDumper(Dumper):
+    """``text[]`` in binary at once; psycopg's own goes through each element's dumper."""
+
+    format = Format.BINARY
+    oid = 1009
+
+    def dump(self, obj: Sequence[str | None]) -> bytes:
+        """The array as the server's ``array_recv`` takes it."""
+        if not obj:
+            return _ARRAY(0, 0, 25)
+        parts = [_ARRAY(1, int(None in obj), 25) + _BOUNDS(len(obj), 1)]
+        for item in obj:
+            if item is None:
+                parts.append(b"\xff\xff\xff\xff")
+            else:
+                raw = item.encode()
+                parts.append(_LENGTH(len(raw)))
+                parts.append(raw)
+        return b"".join(parts)
+
+
+_ARRAY = Struct("!iiI").pack
+_BOUNDS = Struct("!ii").pack
+_LENGTH = Struct("!i").pack
 
 
 class ViewWriter:
@@ -29,6 +66,7 @@ class ViewWriter:
     def __init__(self, view: RowView[Any], connection: Connection, table: str) -> None:
         self.view = view
         self._connection = connection
+        connection.adapters.register_dumper(_TextArray, _TextArrayDumper)
         self._columns = tuple(field.name for field in msgspec.structs.fields(view.row))
         self._types = _column_types(connection, table, self._columns)
         self._key_types = [self._types[self._columns.index(name)] for name in view.key]
@@ -65,8 +103,8 @@ class ViewWriter:
             SQL(", ").join(SQL(f"%s::{kind}[]") for kind in self._key_types),
         )
 
-    def apply(self, events: Iterable[Recorded], *, careful: bool = False) -> set[UUID]:
-        """Fold the events into the table; the users whose rows changed.
+    def apply(self, events: Iterable[Recorded], *, careful: bool = False) -> set[UUID] | None:
+        """Fold the events into the table; whose rows changed, None being too many to name.
 
         ``careful`` loads the rows of every key, also of those that cannot exist yet.
         """
@@ -85,10 +123,17 @@ class ViewWriter:
         changed = [row for at in known if (row := rows[at]) is not None and row is not loaded[at]]
         gone = [keys[at] for at in known if rows[at] is None and loaded[at] is not None]
         self._write(inserted, changed, gone)
+        before = () if loaded is rows else (row for row in loaded if row is not None)
+        return self._users(itertools.chain(inserted, changed, before))
+
+    def _users(self, rows: Iterable[Any]) -> set[UUID] | None:
+        """Whose rows these are, or None: so many people's that they need not be told apart."""
         user_of = self.view.user_of
-        users = {user_of(row) for row in inserted}
-        users.update(user_of(row) for row in changed)
-        users.update(user_of(row) for row in loaded if row is not None and loaded is not rows)
+        users: set[UUID] = set()
+        for row in rows:
+            users.add(user_of(row))
+            if len(users) > USERS_NAMED:
+                return None
         return users
 
     def replace(self, key: tuple[Any, ...], row: Any | None) -> None:
