@@ -15,6 +15,7 @@ import msgspec
 from litestar import Request, patch, put
 from litestar.handlers import HTTPRouteHandler
 
+from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import context_of, header, principal_of
 from adapters.http.operation import Operation
@@ -79,7 +80,7 @@ def routes(
     )
     async def revise_me(request: AnyRequest) -> Answer:
         expected = required_version(request)
-        body = await request.body()
+        body = await body_of(request)
         changes = await decode_checked(request, body, Changes, _faults)
         return await answer_person(request, RevisePerson(expected, changes), "Revised", body)
 
@@ -102,7 +103,7 @@ def routes(
         expected = None
         if header(request, b"if-match") is not None:  # not asked for, but honoured
             expected = required_version(request)
-        body = await request.body()
+        body = await body_of(request)
         terms = decode_body(body, header(request, b"content-type"), Terms)
         context = context_of(request)
         command = RecordConsent(terms, context.client_address, context.user_agent, expected)

@@ -14,6 +14,7 @@ from uuid import UUID
 from litestar import Request, delete, patch, post
 from litestar.handlers import HTTPRouteHandler
 
+from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import HasScope, header, require
 from adapters.http.errors import Mapper
@@ -85,7 +86,7 @@ def routes(
     )
     async def write_entry(request: AnyRequest) -> Answer:
         require(request, PERMISSION)
-        body = await request.body()
+        body = await body_of(request)
         draft = _decode(request, body, Draft)
 
         def render(entry: Entry) -> Answer:
@@ -120,7 +121,7 @@ def routes(
         entry_id: str = request.path_params["entry_id"]
         principal = require(request, PERMISSION)
         known = _id_of(entry_id)
-        body = await request.body()
+        body = await body_of(request)
         try:
             expected = required_version(request)
             changes = _decode(request, body, Changes)

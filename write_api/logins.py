@@ -16,6 +16,7 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta
 
+from adapters.http.bodies import body_of
 from adapters.http.context import context_of, header, identify
 from adapters.http.errors import Mapper, unavailable
 from adapters.http.fresh import token
@@ -209,7 +210,7 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
         },
     )
     async def register_person(request: AnyRequest) -> Answer:
-        body = await request.body()
+        body = await body_of(request)
         asked = await decode_checked(request, body, Registration, logins.faults)
 
         async def run(visit: Visit) -> Outcome[Person]:
@@ -262,7 +263,7 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
         },
     )
     async def login(request: AnyRequest) -> Answer:
-        body = await request.body()
+        body = await body_of(request)
         asked = decode_body(body, header(request, b"content-type"), LoginAttempt)
         return await visiting.answer(
             request,
@@ -291,7 +292,7 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
         },
     )
     async def refresh(request: AnyRequest) -> Answer:
-        body = await request.body()
+        body = await body_of(request)
         asked = decode_body(body, header(request, b"content-type"), Refreshing)
         return await visiting.answer(
             request,

@@ -1,14 +1,23 @@
 """Limits of bodies: refused when announced too large, or as soon as they have become so.
 
-Owns no reading: what passes goes on to who reads it, message by message.
+Owns the limits, and the reading of a body that fits into them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 from adapters.http.exchange import Message, Receive
 from adapters.http.problems import Problem
+
+
+class HasBody(Protocol):
+    """What is needed of a request: Litestar's has it."""
+
+    @property
+    def receive(self) -> Any:
+        """ASGI's receive."""
 
 
 class BodyLimits:
@@ -51,3 +60,20 @@ def _too_large(most: int) -> Problem:
         extra={"max_bytes": most},
         headers={"connection": "close"},
     )
+
+
+async def body_of(request: HasBody) -> bytes:
+    """The request's whole body, once; without the headers that Litestar would parse for it.
+
+    Raises:
+        Problem: 400 when the client went away in the middle.
+    """
+    receive = request.receive
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem("MALFORMED_REQUEST", "The body ended early.")
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
