@@ -85,6 +85,8 @@ class Pipeline:
         self._closing = False
         self._keeper: asyncio.Task[None] | None = None
         self._writing = False
+        self._socket = -1
+        """The connection's file descriptor, which libpq forgets as soon as it is lost."""
 
     async def open(self, *, within: float = 10.0) -> None:
         """Connect and keep connected until ``close``.
@@ -152,10 +154,10 @@ class Pipeline:
     def _flush(self, pgconn: pq.abc.PGconn) -> None:
         if pgconn.flush() == 0:
             if self._writing:
-                asyncio.get_running_loop().remove_writer(pgconn.socket)
+                asyncio.get_running_loop().remove_writer(self._socket)
                 self._writing = False
         elif not self._writing:
-            asyncio.get_running_loop().add_writer(pgconn.socket, self._on_writable)
+            asyncio.get_running_loop().add_writer(self._socket, self._on_writable)
             self._writing = True
 
     def _on_writable(self) -> None:
@@ -223,9 +225,10 @@ class Pipeline:
         pgconn, self._pgconn = self._pgconn, None
         if pgconn is not None:
             loop = asyncio.get_running_loop()
-            with contextlib.suppress(psycopg.Error, ValueError, OSError):
-                loop.remove_reader(pgconn.socket)
-                loop.remove_writer(pgconn.socket)
+            # The next connection may get the same number: a loop that still had it would not
+            # listen to the new one.
+            loop.remove_reader(self._socket)
+            loop.remove_writer(self._socket)
             self._writing = False
             pgconn.finish()
         del connection
@@ -274,6 +277,7 @@ class Pipeline:
         self._transformer = adapt.Transformer(connection)
         self._connection = connection
         self._pgconn = pgconn
-        asyncio.get_running_loop().add_reader(pgconn.socket, self._on_readable)
+        self._socket = pgconn.socket
+        asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
         self._down.clear()
         self._up.set()

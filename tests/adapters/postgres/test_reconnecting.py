@@ -1,0 +1,45 @@
+"""Shared connections that are lost again and again serve the next statement all the same."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import uvloop
+
+from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
+from tests.support.servers import Database
+
+PID = Statement("backend_pid", "SELECT pg_backend_pid()", ())
+
+
+async def _pid(pipeline: Pipeline) -> int:
+    """The pid of its backend, as soon as it has one."""
+    while True:
+        try:
+            [[(pid,)]] = await pipeline.run((PID, ()))
+        except (PipelineLost, psycopg.errors.AdminShutdown):
+            continue
+        return int(pid)
+
+
+async def _lose_them_again_and_again(database: Database) -> None:
+    pipelines = [Pipeline(database.write_dsn, role="mindstream_write") for _ in range(3)]
+    for pipeline in pipelines:
+        await pipeline.open()
+    with psycopg.connect(database.owner_dsn, autocommit=True) as owner:
+        for _ in range(15):
+            pids = {await _pid(pipeline) for pipeline in pipelines}
+            for pid in pids:
+                owner.execute("SELECT pg_terminate_backend(%s)", [pid])
+            # The free numbers of their sockets are the next connections': the loop must listen to
+            # those, whoever had the number before.
+            async with asyncio.timeout(5):
+                await asyncio.gather(*map(_pid, pipelines))
+    for pipeline in pipelines:
+        await pipeline.close()
+
+
+def test_lost_connections_are_replaced_at_once(database: Database) -> None:
+    # On the product's loop: asyncio's own forgives what this one does not.
+    uvloop.run(_lose_them_again_and_again(database))
