@@ -103,7 +103,7 @@ def _plain(dates: list[datetime.date], today: datetime.date) -> tuple[int, int]:
             runs[-1].append(date)
         else:
             runs.append([date])
-    alive = [len(run) for run in runs if (today - run[-1]).days <= 1]
+    alive = [len(run) for run in runs if run[0] <= today and (today - run[-1]).days <= 1]
     return (alive[0] if alive else 0), max(map(len, runs), default=0)
 
 
