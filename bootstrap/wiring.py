@@ -23,6 +23,8 @@ import redis.asyncio as redis
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import REGISTRY
 from psycopg.conninfo import conninfo_to_dict
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from uuid_utils.compat import uuid7
 
 import commands.accounts
@@ -108,6 +110,8 @@ def _cache(settings: Settings) -> redis.Redis:
         settings.redis_url,
         socket_timeout=CACHE_PATIENCE,
         socket_connect_timeout=CACHE_PATIENCE,
+        # Once more and at once: a server that came back leaves dead connections in the pool.
+        retry=Retry(NoBackoff(), 1),
     )
 
 
