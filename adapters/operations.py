@@ -19,6 +19,12 @@ from adapters.postgres.reader import SET_USER
 from commands.ports import KeyReused
 from domain.operation import Claimed, End, Failure, Held, NewOperation, Operation
 
+ACCEPT_PARAMETERS = (
+    *("uuid", "text", "uuid", "uuid", "text", "timestamptz", "int8", "text", "bytea", "text"),
+)
+_OPERATORS = "(kind LIKE 'projection.%' OR kind LIKE 'quarantine.%')"
+_REBUILDS_OF = """state IN ('pending', 'running') AND kind = 'projection.rebuild'
+    AND params->>'projection' = $1"""
 _SHAPE = """id, kind, state, progress, eta_seconds, detail, result::text, error::text, created_at,
     finished_at"""
 
@@ -36,14 +42,18 @@ DROP_INPUT = Statement(
 ACCEPT = Statement(
     "operation_accept",
     "INSERT INTO operations (id, kind, user_id, tenant_id, correlation_id, created_at,"
-    " input_bytes, idempotency_key, request_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    " input_bytes, idempotency_key, request_hash, params)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::json)"
     " ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
-    ("uuid", "text", "uuid", "uuid", "text", "timestamptz", "int8", "text", "bytea"),
+    ACCEPT_PARAMETERS,
 )
 BY_KEY = Statement(
     "operation_by_key",
     f"SELECT {_SHAPE}, request_hash FROM operations WHERE user_id = $1 AND idempotency_key = $2",
     ("uuid", "text"),
+)
+GET_ANY = Statement(
+    "operation_get_any", f"SELECT {_SHAPE} FROM operations WHERE id = $1", ("uuid",)
 )
 HEAD = Statement("operation_head", "SELECT coalesce(max(position), 0) FROM events", ())
 GET = Statement(
@@ -52,18 +62,43 @@ GET = Statement(
     ("uuid", "uuid"),
 )
 # What nobody has begun is over at once; whoever has begun stops at its next step.
-CANCEL = Statement(
-    "operation_cancel",
-    f"""
+_CANCEL = """
     UPDATE operations SET
         cancel_requested = cancel_requested OR state IN ('pending', 'running'),
         finished_at = CASE WHEN state = 'pending' THEN now() ELSE finished_at END,
         eta_seconds = CASE WHEN state = 'pending' THEN NULL ELSE eta_seconds END,
         state = CASE WHEN state = 'pending' THEN 'cancelled' ELSE state END
-    WHERE id = $1 AND user_id = $2
-    RETURNING {_SHAPE}
-    """,
+"""
+CANCEL = Statement(
+    "operation_cancel",
+    f"{_CANCEL} WHERE id = $1 AND user_id = $2 RETURNING {_SHAPE}",
     ("uuid", "uuid"),
+)
+CANCEL_OPERATORS = Statement(
+    "operation_cancel_operators",
+    f"{_CANCEL} WHERE id = $1 AND {_OPERATORS} RETURNING {_SHAPE}",
+    ("uuid",),
+)
+CANCEL_REBUILDS = Statement(
+    "operation_cancel_rebuilds",
+    f"{_CANCEL} WHERE {_REBUILDS_OF} RETURNING {_SHAPE}",
+    ("text",),
+)
+PAUSE_REBUILDS = Statement(
+    "operation_pause_rebuilds",
+    f"UPDATE operations SET pause_requested = $2 WHERE {_REBUILDS_OF} RETURNING id",
+    ("text", "bool"),
+)
+OPEN_REBUILDS = Statement(
+    "operation_open_rebuilds",
+    f"SELECT {_SHAPE} FROM operations WHERE {_REBUILDS_OF} ORDER BY created_at",
+    ("text",),
+)
+NOTE = Statement(
+    "operation_note",
+    "UPDATE operations SET params = $3::json"
+    " WHERE id = $1 AND lease_owner = $2 AND state = 'running'",
+    ("uuid", "text", "text"),
 )
 CLAIM = Statement(
     "operation_claim",
@@ -76,7 +111,7 @@ CLAIM = Statement(
     WHERE o.id = old.id AND state IN ('pending', 'running')
       AND (lease_until IS NULL OR lease_until < now())
     RETURNING o.id, kind, user_id, tenant_id, correlation_id, input_bytes, attempts, again,
-              cancel_requested
+              cancel_requested, params::text
     """,
     ("uuid", "text", "float8"),
 )
@@ -88,7 +123,7 @@ REPORT = Statement(
         attempts = CASE WHEN $4 > progress THEN 1 ELSE attempts END,
         progress = greatest(progress, $4), eta_seconds = $5, detail = coalesce($6, detail)
     WHERE id = $1 AND lease_owner = $2 AND state = 'running'
-    RETURNING cancel_requested
+    RETURNING cancel_requested, pause_requested
     """,
     ("uuid", "text", "float8", "float8", "int4", "text"),
 )
@@ -111,9 +146,10 @@ FINISH = Statement(
 )
 RELEASE = Statement(
     "operation_release",
-    "UPDATE operations SET lease_until = now() + $3 * interval '1 second', lease_owner = NULL"
+    "UPDATE operations SET lease_until = now() + $3 * interval '1 second', lease_owner = NULL,"
+    " attempts = CASE WHEN $4 THEN attempts ELSE 0 END"
     " WHERE id = $1 AND lease_owner = $2 AND state = 'running'",
-    ("uuid", "text", "float8"),
+    ("uuid", "text", "float8", "bool"),
 )
 CHUNK = Statement(
     "operation_chunk",
@@ -154,6 +190,9 @@ SWEEP = Statement(
     """,
     (),
 )
+
+SET_OPERATOR = Statement("set_operator", "SELECT set_config('mindstream.operator', 'on', true)", ())
+"""Row-level security shows operations of all kinds for the rest of the transaction."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -196,7 +235,7 @@ class PostgresOperations:
         Raises:
             KeyReused: the key belongs to another request.
         """
-        values = msgspec.structs.astuple(new)
+        values = values_of(new)
         steps: list[tuple[Statement, Sequence[Any]]] = [(ACCEPT, values)]
         if new.idempotency_key is None:
             steps.append((GET, (new.id, new.user_id)))
@@ -205,21 +244,26 @@ class PostgresOperations:
         _, [row] = await self._pipeline.run(*steps)
         if new.idempotency_key is not None and row[10] != new.request_hash:
             raise KeyReused("the idempotency key belongs to another request")
-        return _operation(row)
+        return operation_of(row)
 
     async def get(self, operation_id: UUID, user_id: UUID) -> Operation | None:
         """This person's operation, None if there is none such."""
         _, rows = await self._pipeline.run(
             (SET_USER, (str(user_id),)), (GET, (operation_id, user_id))
         )
-        return _operation(rows[0]) if rows else None
+        return operation_of(rows[0]) if rows else None
+
+    async def get_any(self, operation_id: UUID) -> Operation | None:
+        """Anybody's operation, for operators."""
+        _, rows = await self._pipeline.run((SET_OPERATOR, ()), (GET_ANY, (operation_id,)))
+        return operation_of(rows[0]) if rows else None
 
     async def cancel(self, operation_id: UUID, user_id: UUID) -> Operation | None:
         """Ask for the end of this person's operation; None if there is none such."""
         [rows] = await self._pipeline.run((CANCEL, (operation_id, user_id)))
         if not rows:
             return None
-        operation = _operation(rows[0])
+        operation = operation_of(rows[0])
         if operation.state == "cancelled":
             await self.discard(operation_id)
         return operation
@@ -234,8 +278,9 @@ class PostgresOperations:
         [rows] = await self._pipeline.run((CLAIM, (operation_id, owner, lease)))
         if not rows:
             return None
-        names = Claimed.__struct_fields__
-        return Claimed(**dict(zip(names, rows[0], strict=True)))
+        named = dict(zip(Claimed.__struct_fields__, rows[0], strict=True))
+        named["params"] = {} if named["params"] is None else msgspec.json.decode(named["params"])
+        return Claimed(**named)
 
     async def report(
         self,
@@ -252,7 +297,10 @@ class PostgresOperations:
         [rows] = await self._pipeline.run((REPORT, values))
         if not rows:
             return "lost"
-        return "cancelled" if rows[0][0] else "held"
+        cancelled, paused = rows[0]
+        if cancelled:
+            return "cancelled"
+        return "paused" if paused else "held"
 
     async def finish(
         self,
@@ -268,9 +316,38 @@ class PostgresOperations:
         [rows] = await self._pipeline.run((FINISH, values))
         return bool(rows)
 
-    async def release(self, operation_id: UUID, owner: str, pause: float) -> None:
-        """Give it back, to be taken again after ``pause`` seconds."""
-        await self._pipeline.run((RELEASE, (operation_id, owner, pause)))
+    async def release(
+        self, operation_id: UUID, owner: str, pause: float, *, failed: bool = True
+    ) -> None:
+        """Give it back, to be taken again after ``pause`` seconds.
+
+        One that only waits for another has not ``failed``: it may be begun as often as it takes.
+        """
+        await self._pipeline.run((RELEASE, (operation_id, owner, pause, failed)))
+
+    async def note(self, operation_id: UUID, owner: str, params: dict[str, Any]) -> None:
+        """Keep other params with it, for whoever takes it next."""
+        await self._pipeline.run((NOTE, (operation_id, owner, _json(params))))
+
+    async def pause_rebuilds(self, projection: str, paused: bool) -> Sequence[UUID]:
+        """Have the open rebuilds of a projection wait, or go on; their ids."""
+        [rows] = await self._pipeline.run((PAUSE_REBUILDS, (projection, paused)))
+        return [row[0] for row in rows]
+
+    async def open_rebuilds(self, projection: str) -> Sequence[Operation]:
+        """The rebuilds of a projection that have not ended, oldest first."""
+        [rows] = await self._pipeline.run((OPEN_REBUILDS, (projection,)))
+        return [operation_of(row) for row in rows]
+
+    async def cancel_rebuilds(self, projection: str) -> Sequence[Operation]:
+        """Ask for the end of a projection's rebuilds."""
+        [rows] = await self._pipeline.run((CANCEL_REBUILDS, (projection,)))
+        return [operation_of(row) for row in rows]
+
+    async def cancel_operators(self, operation_id: UUID) -> Operation | None:
+        """Ask for the end of anybody's operation on projections; None if there is none such."""
+        [rows] = await self._pipeline.run((CANCEL_OPERATORS, (operation_id,)))
+        return operation_of(rows[0]) if rows else None
 
     async def input(self, operation_id: UUID) -> AsyncIterator[bytes]:
         """The pieces of its input, in order, one in memory at a time."""
@@ -301,11 +378,37 @@ def _context(operation_id: UUID, number: int) -> bytes:
     return f"operation\x00{operation_id}\x00{number}".encode()
 
 
+def accept_done_sql(result: str, first: int) -> str:
+    """SQL that takes in what was done in the request itself: an operation that ends as it begins.
+
+    ``result`` is SQL of JSON; the parameters are ``ACCEPT_PARAMETERS`` from number ``first`` on.
+    """
+    numbers = [f"${first + index}" for index in range(len(ACCEPT_PARAMETERS))]
+    return f"""
+    INSERT INTO operations (id, kind, user_id, tenant_id, correlation_id, created_at, input_bytes,
+        idempotency_key, request_hash, params, state, progress, result, started_at, finished_at)
+    VALUES ({", ".join(numbers)}::json, 'succeeded', 1, {result}, {numbers[5]}, now())
+    RETURNING {_SHAPE}
+    """
+
+
+def operations_sql(condition: str) -> str:
+    """SQL that reads operations; ``condition`` is all that follows the table."""
+    return f"SELECT {_SHAPE} FROM operations {condition}"
+
+
+def values_of(new: NewOperation) -> tuple[Any, ...]:
+    """The parameters of ``ACCEPT``."""
+    *rest, params = msgspec.structs.astuple(new)
+    return (*rest, _json(params))
+
+
 def _json(value: Any) -> str | None:
     return None if value is None else _encode(value).decode()
 
 
-def _operation(row: Sequence[Any]) -> Operation:
+def operation_of(row: Sequence[Any]) -> Operation:
+    """The operation of a row."""
     return Operation(
         id=row[0],
         kind=row[1],

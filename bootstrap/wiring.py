@@ -35,11 +35,13 @@ import read_api.journal
 import read_api.journal_history
 import read_api.journal_overview
 import read_api.operations
+import read_api.ops
 import write_api.accounts
 import write_api.journal
 import write_api.journal_import
 import write_api.logins
 import write_api.operations
+import write_api.ops
 from adapters.attempts import RedisAttempts
 from adapters.authentication import EndedLogins, TokenAuthenticator
 from adapters.credentials import PostgresCredentials
@@ -58,6 +60,7 @@ from adapters.http.metrics import HttpMetrics
 from adapters.http.pages import problem_handlers
 from adapters.http.routes import Routes
 from adapters.operations import PostgresOperations
+from adapters.oversight import PostgresCare, PostgresOversight
 from adapters.passwords import ArgonPasswords
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
@@ -66,6 +69,7 @@ from adapters.postgres.signals import Signals
 from adapters.sealing import Sealer
 from adapters.tokens import KeyRing, SignedTokens
 from bootstrap import demonstration, imports
+from bootstrap.engine import RANGED, DirectEngine
 from bootstrap.master_key import master_key
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
@@ -81,16 +85,20 @@ from projections.journal.days import streak_and_statistics
 from projections.reading import Freshness, Reader
 from workers.broker import Offers, OnLoop, redis_broker, work
 from workers.journal import Importing, declare_import
+from workers.projections import Tending, declare_projections
 from workers.scheduler import schedule
 from write_api.answering import Answering
 from write_api.logins import Visiting
 
+KNOWN = tuple((view.name, view.version) for view in VIEWS)
 WRITE, READ, PROJECT = "mindstream_write", "mindstream_read", "mindstream_project"
 UNAVAILABLE: dict[type[Exception], Mapper] = {
     psycopg.OperationalError: lambda error: unavailable(),
     psycopg.InterfaceError: lambda error: unavailable(),
 }
 """How it is answered that PostgreSQL is away."""
+SPARE_THREADS = 4
+"""Threads of a worker beyond those of long work."""
 CACHE_PATIENCE = 1.0
 """Seconds that Redis has for an answer before a request goes on without it."""
 
@@ -132,6 +140,7 @@ class WriteSide:
         self.tokens = SignedTokens(self.credentials, new_id=uuid7)
         self.bulk = Pipeline(dsn, role=WRITE)  # pieces of imports must hold up nobody
         self.operations = PostgresOperations(self.bulk, self.sealer)
+        self.care = PostgresCare(self.bulk)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -195,6 +204,9 @@ def _write_handlers(
             max_bytes=side.settings.max_import_bytes,
         ),
         *write_api.operations.routes(side.operations),
+        *write_api.ops.routes(
+            answering, side.store, side.operations, offers, side.care, uuid7, RANGED
+        ),
     ]
 
 
@@ -205,6 +217,7 @@ def _read_handlers(
     keys: KeyRing,
     streams: PostgresEventStore,
     operations: PostgresOperations,
+    oversight: PostgresOversight,
 ) -> list[HTTPRouteHandler]:
     return [
         *read_api.accounts.routes(reader, freshness, _totals(reader), lambda: keys.jwks),
@@ -212,6 +225,7 @@ def _read_handlers(
         *read_api.journal_history.routes(freshness, streams, cursors),
         *read_api.journal_overview.routes(reader, freshness, cursors),
         *read_api.operations.routes(operations),
+        *read_api.ops.routes(oversight, cursors),
     ]
 
 
@@ -226,7 +240,7 @@ def _described() -> list[HTTPRouteHandler]:
     """Every handler of both APIs, to be described and routed by, and not to be called."""
     stand_in = cast("Any", _StandIn())
     return [
-        *_read_handlers(stand_in, stand_in, stand_in, stand_in, stand_in, stand_in),
+        *_read_handlers(*[stand_in] * 7),
         *_write_handlers(stand_in, stand_in, stand_in, stand_in),
         *health_handlers(stand_in),
         *problem_handlers,
@@ -276,10 +290,10 @@ def read_api_app(settings: Settings) -> Any:
     reads = [Pipeline(dsn, role=READ), Pipeline(dsn, role=READ)]
     # Events, operations and keys lie in the write database. Where that is the same one, the read
     # API needs no more rights than its own.
-    beside = (
-        Pipeline(dsn, role=READ)
-        if _same_database(dsn, _write_dsn(settings))
-        else Pipeline(_write_dsn(settings), role=WRITE)
+    same = _same_database(dsn, _write_dsn(settings))
+    beside, slow = (
+        Pipeline(dsn, role=READ) if same else Pipeline(_write_dsn(settings), role=WRITE)
+        for _ in range(2)
     )
     cache = _cache(settings)
     sealer = Sealer(master_key(settings))
@@ -297,13 +311,14 @@ def read_api_app(settings: Settings) -> Any:
         keys,
         streams,
         PostgresOperations(beside, sealer),
+        PostgresOversight(slow, KNOWN),  # operators' lists must hold up nobody
     )
     documentation = openapi_handlers(_described(), title="Mindstream", version="1")
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for pipeline in (*reads, beside):
+            for pipeline in (*reads, beside, slow):
                 await pipeline.open()
                 stack.push_async_callback(pipeline.close)
             stack.push_async_callback(cache.aclose)
@@ -398,20 +413,33 @@ def worker(settings: Settings) -> None:
     broker = redis_broker(settings.redis_url or "", works=True)
     dramatiq.set_broker(broker)
 
-    async def open_all(closing: AsyncExitStack) -> Importing:
+    async def open_all(closing: AsyncExitStack) -> tuple[Importing, Tending]:
         side = WriteSide(settings)
         await closing.enter_async_context(side.opened())
-        return Importing(
+        importing = Importing(
             operations=side.operations,
             store=side.store,
             dispatch=side.bus.dispatch,
             new_id=uuid7,
         )
+        at_once = asyncio.Semaphore(settings.worker_threads)
+        tending = Tending(side.operations, DirectEngine(_write_dsn(settings)), at_once)
+        return importing, tending
 
-    importing = OnLoop(open_all)
-    broker.add_middleware(importing)
+    shared = OnLoop(open_all)
+    broker.add_middleware(shared)
+
+    async def importing() -> Importing:
+        return (await shared())[0]
+
+    async def tending() -> Tending:
+        return (await shared())[1]
+
     declare_import(broker, importing)
-    work(broker, threading.Event(), threads=settings.worker_threads)
+    declare_projections(broker, tending)
+    # Whoever pauses or resumes must find a thread, even while rebuilds have all of theirs.
+    threads = settings.worker_threads + SPARE_THREADS
+    work(broker, threading.Event(), threads=threads)
 
 
 async def setup(settings: Settings) -> Mapping[str, Any] | None:

@@ -12,10 +12,15 @@ from uuid import UUID
 
 import msgspec
 
+REBUILD, VERIFY, ROLLBACK = "projection.rebuild", "projection.verify", "projection.rollback"
+PAUSE, RESUME = "projection.pause", "projection.resume"
+RETRY, DISCARD = "quarantine.retry", "quarantine.discard"
+"""Kinds of operations that operators ask for; permanent, as they lie in the table."""
+
 State = Literal["pending", "running", "succeeded", "failed", "cancelled"]
 End = Literal["succeeded", "failed", "cancelled"]
-Held = Literal["held", "cancelled", "lost"]
-"""What a worker learns of its operation: still its own, not wanted any more, not its own."""
+Held = Literal["held", "paused", "cancelled", "lost"]
+"""What a worker learns of its operation: still its own, to wait, not wanted, not its own."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -47,7 +52,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 class NewOperation(msgspec.Struct, frozen=True, kw_only=True):
     """Work to be accepted.
 
-    ``idempotency_key`` and ``request_hash`` are the client's, None where it sent none.
+    ``idempotency_key`` and ``request_hash`` are the client's, None where it sent none. ``params``
+    is what its kind takes, as JSON can hold it; nothing that people wrote.
     """
 
     id: UUID
@@ -59,6 +65,7 @@ class NewOperation(msgspec.Struct, frozen=True, kw_only=True):
     input_bytes: int = 0
     idempotency_key: str | None = None
     request_hash: bytes | None = None
+    params: dict[str, Any] | None = None
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,3 +84,4 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     again: bool
     cancel_requested: bool
+    params: dict[str, Any] = {}

@@ -28,6 +28,10 @@ class Showing(Protocol):
         """This person's operation, None if there is none such."""
         ...
 
+    async def get_any(self, operation_id: UUID) -> Operation | None:
+        """Anybody's operation, for operators."""
+        ...
+
 
 def routes(operations: Showing) -> list[HTTPRouteHandler]:
     """The handlers."""
@@ -37,7 +41,8 @@ def routes(operations: Showing) -> list[HTTPRouteHandler]:
         opt={
             "operation": Described(
                 summary="How far an operation is",
-                description="Its owner sees it; ask again after Retry-After while it runs.",
+                description="Its owner and operators see it; ask again after Retry-After while it"
+                " runs.",
                 tags=("Operations",),
                 response=Operation,
                 problems=("NOT_FOUND",),
@@ -47,12 +52,15 @@ def routes(operations: Showing) -> list[HTTPRouteHandler]:
     )
     async def get_operation(request: AnyRequest) -> Answer:
         operation_id: str = request.path_params["operation_id"]
-        user_id = principal_of(request).user_id
+        principal = principal_of(request)
         try:
             known = UUID(operation_id)
         except ValueError:
             raise Problem("NOT_FOUND") from None
-        operation = await operations.get(known, user_id)
+        if "ops:read" in principal.permissions:
+            operation = await operations.get_any(known)
+        else:
+            operation = await operations.get(known, principal.user_id)
         if operation is None:
             raise Problem("NOT_FOUND")
         headers = None if operation.finished_at is not None else retry_after(1)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +37,7 @@ from workers.operations import (
     LeaseLost,
     Operations,
     Run,
+    owner_name,
 )
 
 log = structlog.get_logger()
@@ -99,11 +98,6 @@ def declare_import(
         notify_shutdown=True,
     )
     return declare(run)
-
-
-def owner_name() -> str:
-    """How this process signs its leases."""
-    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
 
 
 async def import_journal(operation_id: UUID, importing: Importing) -> None:

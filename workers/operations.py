@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
@@ -65,8 +67,13 @@ class Operations(Protocol):
         """End it, and drop its input; whether it was still ours."""
         ...
 
-    async def release(self, operation_id: UUID, owner: str, pause: float) -> None:
-        """Give it back, to be taken again after ``pause`` seconds."""
+    async def release(
+        self, operation_id: UUID, owner: str, pause: float, *, failed: bool = True
+    ) -> None:
+        """Give it back, to be taken again after ``pause`` seconds.
+
+        One that only waits for another has not ``failed``: it may be begun as often as it takes.
+        """
         ...
 
     def input(self, operation_id: UUID) -> AsyncIterator[bytes]:
@@ -94,6 +101,11 @@ class LeaseLost(Exception):
     """Somebody else has the operation, or it has ended."""
 
 
+def owner_name() -> str:
+    """How this process signs its leases."""
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+
+
 class Run:
     """A claimed operation while it is worked on: an asynchronous context manager.
 
@@ -106,6 +118,7 @@ class Run:
         self._owner = owner
         self._progress = 0.0
         self._detail: str | None = None
+        self._expected: float | None = None
         self._began = time.monotonic()
         self._reported = -REPORT_EVERY
         self._held: Held = "held"
@@ -126,14 +139,24 @@ class Run:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._beat
 
-    async def step(self, progress: float, detail: str, *, last: bool = False) -> None:
+    @property
+    def paused(self) -> bool:
+        """Whether it is wanted to wait, as last heard."""
+        return self._held == "paused"
+
+    async def step(
+        self, progress: float, detail: str, *, last: bool = False, eta_seconds: float | None = None
+    ) -> None:
         """Say how far it is; written at most twice a second, the last step in any case.
+
+        ``eta_seconds`` is for who knows better than progress tells.
 
         Raises:
             Cancelled: it is not wanted any more.
             LeaseLost: it is not ours any more.
         """
         self._progress, self._detail = min(progress, 1.0), detail
+        self._expected = eta_seconds
         if last or time.monotonic() - self._reported >= REPORT_EVERY:
             await self._report()
         if self._held == "cancelled":
@@ -142,6 +165,8 @@ class Run:
             raise LeaseLost
 
     def _eta(self) -> int | None:
+        if self._expected is not None:
+            return round(self._expected)
         if self._progress <= 0:
             return None
         elapsed = time.monotonic() - self._began
@@ -159,7 +184,7 @@ class Run:
         )
 
     async def _keep(self) -> None:
-        while self._held == "held":
+        while self._held in ("held", "paused"):
             await asyncio.sleep(HEARTBEAT)
             if time.monotonic() - self._reported < HEARTBEAT:
                 continue  # a step was faster

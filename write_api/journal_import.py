@@ -16,14 +16,14 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.context import header, require
-from adapters.http.fresh import token
-from adapters.http.idempotency import hash_of, key_of, principal_name, replay, stored
+from adapters.http.idempotency import hash_of, key_of
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem
 from adapters.http.responses import Answer, ok
 from adapters.http.validation import media_type
-from commands.ports import EventStore, Idempotency, KeyReused, Replayed
+from commands.ports import EventStore, KeyReused
 from domain.operation import NewOperation, Operation
+from write_api.accepting import accept_once
 from write_api.answering import Answering
 from write_api.journal import PERMISSION, TAGS
 from write_api.operations import Accepting, Offering, location_of
@@ -107,22 +107,15 @@ def routes(
             idempotency_key=key,
             request_hash=hash_of(request, digest) if key is not None else None,
         )
-        if key is None or new.request_hash is None:
-            return await accepted(request, await operations.accept(new))
-        principal = principal_name(request)
         try:
-            await store.answered(principal, key, new.request_hash)
-            operation = await operations.accept(new)
-            answer = await accepted(request, operation)
-            kept = stored(answer)
-            idempotency = Idempotency(principal, key, new.request_hash, lambda _: kept)
-            await store.remember(context, idempotency, kept)
-        except Replayed as first:
-            answer = replay(first.response, token(first.position))
+            answer = await accept_once(
+                request, context, store, new, operations.accept, lambda it: accepted(request, it)
+            )
         except KeyReused:
             await operations.cancel(operation_id, context.user_id)
             raise
-        await operations.discard(operation_id)  # if another request with this key was first
+        if key is not None:  # another request with this key may have been first
+            await operations.discard(operation_id)
         return answer
 
     async def accepted(request: AnyRequest, operation: Operation) -> Answer:

@@ -1,0 +1,238 @@
+"""What operators see and do in the database: the SQL behind their calls and their command line.
+
+Owns reading of statuses, quarantine, events and operations across all people, and what is changed
+of quarantined items. ``projections.oversight.Oversight`` and ``write_api.ops.Care`` are the ports.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from adapters.event_store.mapper import shown
+from adapters.operations import (
+    ACCEPT_PARAMETERS,
+    SET_OPERATOR,
+    accept_done_sql,
+    operation_of,
+    operations_sql,
+    values_of,
+)
+from adapters.postgres.pipeline import Pipeline, Statement
+from domain.operation import NewOperation, Operation
+from projections.engine import quarantine
+from projections.engine.quarantine import Item
+from projections.engine.telemetry import STATUSES, ProjectionStatus, status_of
+from projections.oversight import Blocker, EventFilter, EventShown, ItemFilter, OperationFilter
+
+_STATUSES = Statement("oversight_statuses", STATUSES, ())
+_BLOCKERS = Statement(
+    "oversight_blockers", "SELECT pid, query, since FROM projection_blockers()", ()
+)
+_HEAD = Statement("oversight_head", "SELECT coalesce(max(position), 0) FROM events", ())
+_ITEM = ", ".join(Item.__struct_fields__[:-1])
+_ITEMS = Statement(
+    "oversight_items",
+    f"""
+    SELECT {_ITEM},
+           (SELECT count(*) FROM events e
+            WHERE NOT q.settled AND e.stream_id = q.stream_id AND e.position > q.position
+              AND e.position <= (SELECT max(c.position) FROM projection_checkpoints c
+                                 WHERE c.name = q.projection))
+    FROM projection_quarantine q
+    WHERE ($1 IS NULL OR id = $1) AND ($2 IS NULL OR state = $2)
+      AND ($3 IS NULL OR projection = $3) AND ($4 IS NULL OR stream_id = $4)
+      AND ($5 IS NULL OR (position, id) < ($5, $6))
+    ORDER BY position DESC, id DESC LIMIT $7
+    """,
+    ("uuid", "text", "text", "text", "int8", "uuid", "int8"),
+)
+_EVENTS = Statement(
+    "oversight_events",
+    """
+    SELECT position, stream_id, stream_version, topic, tenant_id, recorded_at, actor,
+           correlation_id, causation_id, data
+    FROM events
+    WHERE position > $1 AND position < $2 AND ($3 IS NULL OR stream_id = $3)
+      AND ($4 IS NULL OR topic = $4 OR (topic >= $4 || '.v' AND topic < $4 || '.w'))
+      AND ($5 IS NULL OR correlation_id = $5)
+    ORDER BY position LIMIT $6
+    """,
+    ("int8", "int8", "text", "text", "text", "int8"),
+)
+_OPERATIONS = Statement(
+    "oversight_operations",
+    operations_sql(
+        """WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR kind = $2)
+             AND ($3 IS NULL OR (created_at, id) < ($3, $4))
+           ORDER BY created_at DESC, id DESC LIMIT $5"""
+    ),
+    ("text", "text", "timestamptz", "uuid", "int8"),
+)
+_NOTHING_AFTER = 2**63 - 1
+
+
+_DONE = """(SELECT json_build_object('count', count(*), 'ids', coalesce(json_agg(id), '[]'))
+    FROM changed)"""
+
+
+def _doing(name: str, change: str, parameters: dict[str, str]) -> Statement:
+    """A change of the engine's, and the operation that it is, in one statement."""
+    numbers = {parameter: index for index, parameter in enumerate(parameters, 1)}
+    change = re.sub(r"%\((\w+)\)s", lambda found: f"${numbers[found[1]]}", change)
+    change = change.replace("%%", "%")
+    done = accept_done_sql(_DONE, len(parameters) + 1)
+    return Statement(
+        name, f"WITH changed AS ({change}) {done}", (*parameters.values(), *ACCEPT_PARAMETERS)
+    )
+
+
+_CHOICE = {"id": "uuid", "projection": "text", "stream_id": "text", "error": "text"}
+_RETRY = _doing("oversight_retry", quarantine.RETRY, _CHOICE)
+_DISCARD = _doing("oversight_discard", quarantine.DISCARD, {**_CHOICE, "reason": "text"})
+
+
+class PostgresOversight:
+    """``projections.oversight.Oversight``; ``known`` are the projections that can be rebuilt.
+
+    The pipeline's role is ``mindstream_read`` or ``mindstream_write``.
+    """
+
+    def __init__(self, pipeline: Pipeline, known: Iterable[tuple[str, int]]) -> None:
+        self._pipeline = pipeline
+        self._known = sorted(known)
+
+    async def head(self) -> int:
+        """The position of the last event."""
+        [[(position,)]] = await self._pipeline.run((_HEAD, ()))
+        return int(position)
+
+    async def projections(self) -> Sequence[ProjectionStatus]:
+        """Every projection that can be rebuilt, by name; with what blocks those that are behind."""
+        [rows] = await self._pipeline.run((_STATUSES, ()))
+        found = {each.name: each for each in map(status_of, rows)}
+        blockers: list[dict[str, Any]] | None = None
+        if any(each.gap_events and each.name in found for each in found.values()):
+            blockers = await self._blockers()
+        head = max((each.head for each in found.values()), default=0)
+        return [
+            _with_blockers(found[name], blockers)
+            if name in found
+            else _never_begun(name, version, head)
+            for name, version in self._known
+        ]
+
+    async def _blockers(self) -> list[dict[str, Any]] | None:
+        [rows] = await self._pipeline.run((_BLOCKERS, ()))
+        return [msgspec.structs.asdict(Blocker(*row)) for row in rows] or None
+
+    async def quarantine(
+        self, wanted: ItemFilter, *, below: tuple[int, UUID] | None = None, limit: int
+    ) -> Sequence[Item]:
+        """Items by position, newest first."""
+        values = (wanted.id, wanted.state, wanted.projection, wanted.stream_id)
+        [rows] = await self._pipeline.run((_ITEMS, (*values, *(below or (None, None)), limit)))
+        return [Item(*row) for row in rows]
+
+    async def events(
+        self, wanted: EventFilter, *, personal: bool, limit: int
+    ) -> Sequence[EventShown]:
+        """Events in order; personal fields hidden unless ``personal``."""
+        before = _NOTHING_AFTER if wanted.before is None else wanted.before
+        values = (wanted.after, before, wanted.stream_id, wanted.topic, wanted.correlation_id)
+        [rows] = await self._pipeline.run((_EVENTS, (*values, limit)))
+        events = [EventShown(*row) for row in rows]
+        return [
+            msgspec.structs.replace(each, data=shown(each.topic, row[9], personal=personal))
+            for each, row in zip(events, rows, strict=True)
+        ]
+
+    async def operations(
+        self,
+        wanted: OperationFilter,
+        *,
+        below: tuple[datetime, UUID] | None = None,
+        limit: int,
+    ) -> Sequence[Operation]:
+        """Operations of everybody, newest first."""
+        values = (wanted.state, wanted.kind, *(below or (None, None)), limit)
+        _, rows = await self._pipeline.run((SET_OPERATOR, ()), (_OPERATIONS, values))
+        return [operation_of(row) for row in rows]
+
+
+class PostgresCare:
+    """``write_api.ops.Care``: retries and discards; the pipeline's role is ``mindstream_write``."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def exists(self, item_id: UUID) -> bool:
+        """Whether there is or was such an item."""
+        [rows] = await self._pipeline.run((_ITEMS, (item_id, None, None, None, None, None, 1)))
+        return bool(rows)
+
+    async def retry(
+        self,
+        new: NewOperation,
+        *,
+        item_id: UUID | None = None,
+        projection: str | None = None,
+        stream_id: str | None = None,
+        error: str | None = None,
+    ) -> Operation:
+        """Have matching items tried again at once; the operation, which has ended."""
+        choice = (item_id, projection, stream_id, error)
+        return await self._done(new, _RETRY, choice)
+
+    async def discard(
+        self,
+        new: NewOperation,
+        reason: str,
+        *,
+        item_id: UUID | None = None,
+        projection: str | None = None,
+        stream_id: str | None = None,
+        error: str | None = None,
+    ) -> Operation:
+        """Leave matching events out for good; the operation, which has ended."""
+        choice = (item_id, projection, stream_id, error, reason)
+        return await self._done(new, _DISCARD, choice)
+
+    async def _done(
+        self, new: NewOperation, change: Statement, choice: tuple[Any, ...]
+    ) -> Operation:
+        [[row]] = await self._pipeline.run((change, (*choice, *values_of(new))))
+        return operation_of(row)
+
+
+def _with_blockers(
+    status: ProjectionStatus, blockers: list[dict[str, Any]] | None
+) -> ProjectionStatus:
+    if not status.gap_events or blockers is None:
+        return status
+    return msgspec.structs.replace(status, blocked_by=blockers)
+
+
+def _never_begun(name: str, version: int, head: int) -> ProjectionStatus:
+    """A projection that no projector has met yet."""
+    return ProjectionStatus(
+        name=name,
+        version=version,
+        status="stopped",
+        generation=1,
+        position=0,
+        head=head,
+        gap_events=head,
+        gap_seconds=0.0,
+        events_per_second=0.0,
+        partitions=(),
+        quarantined_streams=0,
+        blocked_by=None,
+        rebuild=None,
+        error=None,
+    )

@@ -1,0 +1,80 @@
+"""The engine as workers call it: by the names of projections, on this database.
+
+``workers.projections.Engine`` is the port.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from adapters.event_store.source import PostgresSource
+from bootstrap.views import VIEWS, view
+from projections.engine import rebuild as engine
+from projections.engine.rebuild import Options, Progress, Signal
+from projections.engine.runner import LOOK
+from projections.engine.telemetry import STATUSES, ProjectionStatus, status_of
+
+ROLE = "mindstream_project"
+RANGED = {each.name: bool(getattr(each, "ranged", False)) for each in VIEWS}
+"""Every projection that can be rebuilt, and whether for a range of time."""
+
+
+class DirectEngine:
+    """Acts on the database of ``dsn``, each call on connections of its own."""
+
+    notices_within = 2 * LOOK
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._sources = functools.partial(PostgresSource, dsn)
+
+    def rebuild(
+        self,
+        name: str,
+        options: Options,
+        operation_id: UUID,
+        heed: Callable[[Progress], Signal],
+    ) -> engine.Report:
+        """Build it anew."""
+        return engine.rebuild(
+            self._dsn,
+            self._sources,
+            view(name),
+            options=options,
+            operation_id=operation_id,
+            heed=heed,
+            role=ROLE,
+        )
+
+    def verify(self, name: str, heed: Callable[[Progress], Signal]) -> engine.Verified:
+        """Compare it with a fold of the events."""
+        return engine.verify(self._dsn, self._sources, view(name), heed=heed, role=ROLE)
+
+    def rollback(self, name: str) -> engine.Report:
+        """Serve the kept generation again."""
+        return engine.rollback(self._dsn, self._sources, view(name), role=ROLE)
+
+    def set_paused(self, name: str, paused: bool) -> bool:
+        """Have its projector leave it alone, or take it up; False where it was never begun."""
+        with self._connected() as connection:
+            return engine.set_paused(connection, view(name).name, paused)
+
+    def status(self, name: str) -> ProjectionStatus | None:
+        """How it is, None where it was never begun."""
+        with self._connected() as connection:
+            found = {row[0]: row for row in connection.execute(STATUSES)}
+        return status_of(found[name]) if name in found else None
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(
+            self._dsn,
+            autocommit=True,
+            connect_timeout=5,
+            options=f"-c role={ROLE}",
+            application_name="mindstream-operators",
+        )
