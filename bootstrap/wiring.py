@@ -301,7 +301,7 @@ def read_api_app(settings: Settings) -> Any:
     credentials = PostgresCredentials(beside)
     keys = KeyRing(credentials)
     ended = EndedLogins(credentials, keys, dsn=dsn, role=READ)
-    watch = ProjectionWatch(dsn, role=READ)
+    watch = ProjectionWatch(dsn, role=READ, pipeline=reads[0])
     limiter = RateLimiter(settings.rate_limit_per_minute, cache)
     readiness = Dependencies({"database": reads[0], "event_store": beside}, cache, beside)
     handlers = _read_handlers(

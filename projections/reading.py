@@ -54,6 +54,17 @@ class Freshness(Protocol):
         """
         ...
 
+    async def stuck(self, position: int, actor: str, *projections: str) -> tuple[str, int] | None:
+        """Whether this actor's event at ``position`` waits in quarantine of one of these.
+
+        Returns the projection and the position of the event that its stream waits for. Costs
+        nothing while nothing is in quarantine.
+
+        Raises:
+            ReadUnavailable: the database does not answer.
+        """
+        ...
+
     def epoch(self, user_id: UUID) -> int:
         """Changes whenever this user's rows may have changed; -1 while that cannot be known."""
         ...

@@ -17,11 +17,26 @@ import psycopg
 import structlog
 from psycopg.rows import tuple_row
 
+from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
+from projections.reading import ReadUnavailable
+
 log = structlog.get_logger()
 
 CHANNEL = "mindstream_projected"
 POLL = 1.0
 _USERS = 50_000
+_OPEN = "SELECT DISTINCT projection FROM projection_quarantine WHERE NOT settled"
+_STUCK = Statement(
+    "freshness_stuck",
+    """
+    SELECT q.projection, q.position
+    FROM events e JOIN projection_quarantine q ON q.stream_id = e.stream_id
+    WHERE e.position = $1 AND e.actor = $2 AND NOT q.settled AND q.position <= e.position
+      AND q.projection = ANY ($3)
+    LIMIT 1
+    """,
+    ("int8", "text", "text[]"),
+)
 _POSITIONS = "SELECT name, position FROM projection_checkpoints WHERE partition = 0"
 
 
@@ -35,9 +50,16 @@ _decode = msgspec.json.Decoder(_Notice).decode
 
 
 class ProjectionWatch:
-    """``projections.reading.Freshness`` over one listening connection."""
+    """``projections.reading.Freshness`` over one listening connection.
 
-    def __init__(self, dsn: str, *, role: str = "mindstream_read") -> None:
+    ``pipeline`` is asked about events in quarantine; without one there are none.
+    """
+
+    def __init__(
+        self, dsn: str, *, role: str = "mindstream_read", pipeline: Pipeline | None = None
+    ) -> None:
+        self._pipeline = pipeline
+        self._quarantined: frozenset[str] | None = None
         self._dsn = dsn
         self._role = role
         self._positions: dict[str, int] = {}
@@ -85,6 +107,17 @@ class ProjectionWatch:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(waiter)
 
+    async def stuck(self, position: int, actor: str, *projections: str) -> tuple[str, int] | None:
+        """Whether this actor's event waits in quarantine: the projection, and for which event."""
+        known = self._quarantined
+        if self._pipeline is None or (known is not None and known.isdisjoint(projections)):
+            return None
+        try:
+            [rows] = await self._pipeline.run((_STUCK, (position, actor, projections)))
+        except PipelineLost as error:
+            raise ReadUnavailable(str(error)) from error
+        return (rows[0][0], rows[0][1]) if rows else None
+
     def epoch(self, user_id: UUID) -> int:
         """Changes whenever this user's rows may have; -1 while nobody would tell."""
         if not self._listening:
@@ -123,6 +156,9 @@ class ProjectionWatch:
     async def _poll(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
         cursor = await connection.execute(_POSITIONS)
         positions = dict(await cursor.fetchall())
+        # Asked for later than positions: what has been passed into quarantine is in here.
+        cursor = await connection.execute(_OPEN)
+        self._quarantined = frozenset([row[0] for row in await cursor.fetchall()])
         if any(self._positions.get(name) != at for name, at in positions.items()):
             # Ahead of its notice, or the notice was lost: whose rows changed is not known.
             self._touch_all()
@@ -133,6 +169,7 @@ class ProjectionWatch:
         notice = _decode(payload)
         if notice.users is None:
             self._touch_all()
+            self._quarantined = None  # an event may have gone into quarantine: not known for now
         else:
             users = self._users
             if len(users) > _USERS:

@@ -396,3 +396,74 @@ async def test_quarantine_is_listed_retried_and_discarded(
         answer = await api.post(f"{QUARANTINE}/{uuid7()}/{verb}", headers=ops, json={})
         assert answer.status_code == 404
     forget_items(database)
+
+
+async def test_a_fresh_read_of_what_waits_in_quarantine_is_refused(
+    api: httpx.AsyncClient, ops: dict[str, str], anna: dict[str, str], database: Database
+) -> None:
+    entry = {"date": "2025-01-01", "title": "t", "content": "c"}
+    written = await api.post("/v1/journal/entries", json=entry, headers=anna)
+    path, token = written.headers["location"], written.headers["consistency-token"]
+    fresh = {**anna, "consistency-token": token}
+    await get(api, path, fresh)
+    [event] = await get(
+        api, "/v1/ops/events", ops, stream_id=f"journal.entry-{written.json()['data']['id']}"
+    )
+    put_item(database, event["stream_id"], event["position"], "journal.entries")
+    with owner(database) as connection:  # as the projector does in that transaction
+        connection.execute(
+            "SELECT pg_notify('mindstream_projected', %s)",
+            (f'{{"position": {event["position"]}, "projections": [], "users": null}}',),
+        )
+
+    async def refused() -> bool:
+        answer = await api.get(path, headers=fresh)
+        return answer.status_code == 503 and answer.json()["code"] == "READ_MODEL_BEHIND"
+
+    await eventually_async(refused, within=1)
+    problem = (await api.get(path, headers=fresh)).json()
+    assert (problem["projection"], problem["lag"]) == ("journal.entries", 1)
+    assert (await api.get(path, headers=anna)).status_code == 200, "nothing was asked for"
+    other = await api.get("/v1/ops/projections/journal.entries", headers=ops)
+    assert other.json()["data"]["quarantined_streams"] == 1
+    foreign = {**ops, "consistency-token": token}
+    assert (await api.get("/v1/journal/entries", headers=foreign)).status_code == 200
+    later = await api.post(
+        "/v1/journal/entries", json={**entry, "date": "2025-01-02"}, headers=anna
+    )
+    following = {**anna, "consistency-token": later.headers["consistency-token"]}
+    await get(api, later.headers["location"], following)
+    forget_items(database)
+
+    async def answered() -> bool:
+        return (await api.get(path, headers=fresh)).status_code == 200
+
+    await eventually_async(answered)
+
+
+async def test_who_blocks_a_projection_is_named_without_what_people_wrote(
+    api: httpx.AsyncClient, ops: dict[str, str], anna: dict[str, str], database: Database
+) -> None:
+    await caught_up(api, ops)
+    with owner(database) as connection, connection.transaction():
+        connection.execute(
+            "LOCK TABLE journal_entries IN ACCESS EXCLUSIVE MODE; SELECT 'a secret', 'it''s'"
+        )
+        pid = connection.info.backend_pid
+        entry = {"date": "2025-02-01", "title": "t", "content": "c"}
+        await api.post("/v1/journal/entries", json=entry, headers=anna)
+        found: list[Any] = []
+
+        async def blocked() -> bool:
+            found[:] = [await get(api, f"{PROJECTIONS}/journal.entries", ops)]
+            return found[0]["blocked_by"] is not None
+
+        await eventually_async(blocked)
+        [blocker] = found[0]["blocked_by"]
+        assert set(blocker) == {"pid", "query", "since"}
+        assert blocker["pid"] == pid
+        assert blocker["query"].startswith("LOCK TABLE journal_entries")
+        assert "secret" not in blocker["query"]
+        assert found[0]["quarantined_streams"] == 0
+    await caught_up(api, ops)
+    assert (await get(api, f"{PROJECTIONS}/journal.entries", ops))["blocked_by"] is None
