@@ -27,6 +27,9 @@ from adapters.postgres.encode import encoders_of, oid_of
 
 log = structlog.get_logger()
 
+GLANCE = 0.1
+"""Seconds without an answer after which the socket is looked at without having been told to."""
+
 _OK = pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
 _ABORTED = pq.ExecStatus.PIPELINE_ABORTED
@@ -252,9 +255,14 @@ class Pipeline:
                     delay = min(delay * 2, 1.0)
                     continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.5):
+                async with asyncio.timeout(GLANCE):
                     await self._down.wait()
             units = self._units
+            if units and asyncio.get_running_loop().time() - units[0].since > GLANCE:
+                # uvloop stops polling a socket that has an error (a backend that ended with our
+                # bytes unread) without calling anybody; whoever looks finds the error.
+                self._on_readable()
+                units = self._units
             if units and asyncio.get_running_loop().time() - units[0].since > self._patience:
                 self._lose("PostgreSQL does not answer")
 
