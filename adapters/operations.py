@@ -213,15 +213,17 @@ class PostgresOperations:
     """Operations of all kinds.
 
     ``pipeline`` is a connection of its own to the write database, since pieces of input are large;
-    its role is ``mindstream_write``, or ``mindstream_read`` where only ``get`` is called.
+    its role is ``mindstream_write``, or ``mindstream_read`` where only ``get`` is called. Without
+    ``sealer`` it takes no input.
     """
 
-    def __init__(self, pipeline: Pipeline, sealer: Sealer) -> None:
+    def __init__(self, pipeline: Pipeline, sealer: Sealer | None = None) -> None:
         self._pipeline = pipeline
         self._sealer = sealer
 
     async def stage(self, operation_id: UUID, number: int, piece: bytes) -> None:
         """Keep a piece of the input of an operation that is yet to be accepted."""
+        assert self._sealer is not None, "input is sealed"
         sealed = self._sealer.seal(piece, _context(operation_id, number))
         await self._pipeline.run((STAGE, (operation_id, number, sealed)))
 
@@ -351,6 +353,7 @@ class PostgresOperations:
 
     async def input(self, operation_id: UUID) -> AsyncIterator[bytes]:
         """The pieces of its input, in order, one in memory at a time."""
+        assert self._sealer is not None, "input is sealed"
         number = 0
         while True:
             [rows] = await self._pipeline.run((CHUNK, (operation_id, number)))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NoReturn
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 import typer
@@ -21,6 +21,10 @@ from rich.table import Table
 from bootstrap import settings as _settings
 from bootstrap.services import NotRunning, connected
 
+if TYPE_CHECKING:
+    from bootstrap.operators import Desk
+
+T = TypeVar("T")
 OK, FAILED, USAGE, UNAVAILABLE, REFUSED = 0, 1, 2, 3, 4
 EXIT_CODES = """\
 Exit codes: 0 done; 1 it failed, or a check found something wrong; 2 wrong usage or settings;
@@ -56,6 +60,27 @@ def settings(*, servers: bool = False, **overrides: Any) -> _settings.Settings:
         fail(str(error), USAGE)
     except NotRunning as error:
         fail(str(error), UNAVAILABLE)
+
+
+def at_desk(settings: _settings.Settings, work: Callable[[Desk], Awaitable[T]]) -> T:
+    """What ``work`` gives, done with what operators see and do in the database.
+
+    Ends the program where the database does not answer.
+    """
+    import asyncio
+
+    import psycopg
+
+    from bootstrap.operators import desk
+
+    async def run() -> T:
+        async with desk(settings) as opened:
+            return await work(opened)
+
+    try:
+        return asyncio.run(run())
+    except psycopg.OperationalError as error:
+        fail(f"The database does not answer: {error}", UNAVAILABLE)
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:

@@ -30,6 +30,8 @@ IDS = {
     "year": "2024",
     "month": "5",
     "slug": "not-found",
+    "name": "journal.tags",
+    "item_id": str(uuid.UUID(int=3)),
 }
 JSON_BODIES = {
     "/v1/journal/entries": {**ENTRY, "date": "2024-01-01"},
