@@ -132,7 +132,8 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
     async def list_projections(request: AnyRequest) -> Answer:
         require(request, PERMISSION)
         query(request, NoQuery)
-        return _whole(request, await oversight.projections(), "Projections")
+        found = await oversight.projections()
+        return _whole(request, found, "Projections", await oversight.head())
 
     @get(
         "/v1/ops/projections/{name:str}",
@@ -147,7 +148,7 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
         if not found:
             raise Problem("NOT_FOUND")
         query(request, NoQuery)
-        return ok(request, found[0], message="Projection")
+        return ok(request, found[0], message="Projection", token=found[0].head)
 
     @get(
         "/v1/ops/reactions",
@@ -156,7 +157,7 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
     async def list_reactions(request: AnyRequest) -> Answer:
         require(request, PERMISSION)
         query(request, NoQuery)
-        return _whole(request, [], "Reactions")
+        return _whole(request, [], "Reactions", await oversight.head())
 
     @get(
         "/v1/ops/quarantine",
@@ -182,24 +183,8 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
             wanted, below=paging.open(asked.cursor, tuple[int, UUID]), limit=asked.limit + 1
         )
         page, meta = paging.page(found, lambda item: (item.position, item.id))
-        return ok(request, page, message="Quarantine", meta=meta)
-
-    @get(
-        "/v1/ops/quarantine/{item_id:str}",
-        opt=_described(
-            "An event that could not be folded", "get_quarantined", Item, problems=("NOT_FOUND",)
-        ),
-    )
-    async def get_quarantined(request: AnyRequest) -> Answer:
-        require(request, PERMISSION)
-        try:
-            item_id = UUID(request.path_params["item_id"])
-        except ValueError:
-            raise Problem("NOT_FOUND") from None
-        found = await oversight.quarantine(ItemFilter(id=item_id), below=None, limit=1)
-        if not found:
-            raise Problem("NOT_FOUND")
-        return ok(request, found[0], message="Quarantine item")
+        token = await oversight.head()
+        return ok(request, page, message="Quarantine", meta=meta, token=token)
 
     @get(
         "/v1/ops/events",
@@ -231,7 +216,8 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
             wanted, personal=PERSONAL in principal.permissions, limit=asked.limit + 1
         )
         page, meta = paging.page(found, lambda event: (event.position,))
-        return ok(request, page, message="Events", meta=meta)
+        token = await oversight.head()
+        return ok(request, page, message="Events", meta=meta, token=token)
 
     def operations_at(path: str, operation_id: str, summary: str) -> HTTPRouteHandler:
         @get(
@@ -256,7 +242,8 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
                 limit=asked.limit + 1,
             )
             page, meta = paging.page(found, lambda each: (each.created_at, each.id))
-            return ok(request, page, message="Operations", meta=meta)
+            token = await oversight.head()
+            return ok(request, page, message="Operations", meta=meta, token=token)
 
         return list_operations
 
@@ -265,16 +252,16 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
         get_projection,
         list_reactions,
         list_quarantine,
-        get_quarantined,
         list_events,
         operations_at("/v1/ops/operations", "list_operations", "Long work of all kinds"),
         operations_at("/v1/ops/jobs", "list_jobs", "What workers have done and are to do"),
     ]
 
 
-def _whole(request: AnyRequest, items: Sequence[Any], message: str) -> Answer:
+def _whole(request: AnyRequest, items: Sequence[Any], message: str, head: int) -> Answer:
     """A list that is always one page."""
-    return ok(request, items, message=message, meta=PageMeta(None, len(items)))
+    meta = PageMeta(None, max(len(items), DEFAULT_LIMIT))
+    return ok(request, items, message=message, meta=meta, token=head)
 
 
 class _Paging:

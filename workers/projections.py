@@ -52,6 +52,8 @@ BUSY = 1.0
 """Seconds before it is tried again whether another one has left the projection alone."""
 LOOK_EVERY = 0.1
 """Seconds between looks whether a pause has shown."""
+LEAVES_WITHIN = 3.0
+"""Seconds that the engine has to leave, when the worker shuts down."""
 HEED_WITHIN = 15.0
 """Seconds that the engine waits to be told what is wanted, before it gives up its turn."""
 
@@ -251,13 +253,16 @@ async def _fold(claimed: Claimed, params: Params, tending: Tending, run: Run, ow
 
     working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        return await asyncio.shield(working)
-    except engine_of.AlreadyRebuilding:
-        raise Busy from None
+        await asyncio.wait({working})
     except asyncio.CancelledError:
         leave.set()
-        await asyncio.wait({working}, timeout=3)
+        working.add_done_callback(lambda left: left.cancelled() or left.exception())
+        await asyncio.wait({working}, timeout=LEAVES_WITHIN)
         raise
+    try:
+        return working.result()
+    except engine_of.AlreadyRebuilding:
+        raise Busy from None
 
 
 def _heed(run: Run, cancelled: bool) -> tuple[Heed, threading.Event]:

@@ -211,6 +211,9 @@ def test_the_envelope_and_the_headers_of_every_read(writer: Any, calls: Any) -> 
     for method, template, operation in calls:
         if method != "GET" or not template.startswith("/v1/") or "operations" in template:
             continue
+        if template.startswith("/v1/ops/"):  # test_operators has these
+            assert person.get(_path(template)).status_code == 403, template
+            continue
         path = template.format(**{**IDS, "entry_id": entry.rsplit("/", 1)[1]})
         answer = person.get(path, headers=fresh)
         assert answer.status_code == 200, (path, answer.text)

@@ -49,6 +49,24 @@ def test_the_command_line_and_http_say_the_same(up: Up, operator: Person, diary:
     assert diary.get(PROJECTIONS).status_code == 403
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["projections", "projections/journal.tags", "reactions", "quarantine", "events", "operations",
+     "jobs"],
+)  # fmt: skip
+def test_reads_keep_the_conventions(operator: Person, diary: Person, path: str) -> None:
+    answer = operator.get(f"/v1/ops/{path}")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["success"] is True
+    assert answer.headers["Consistency-Token"]
+    assert ("meta" in body) == isinstance(body["data"], list)
+    if "meta" in body:
+        assert body["meta"]["limit"] == 20
+    assert operator.get(f"/v1/ops/{path}?x=1").status_code == 422
+    assert operator.http.head(f"/v1/ops/{path}").status_code == 200
+
+
 def test_a_rebuild_at_the_command_line_is_done_by_a_worker(
     up: Up, operator: Person, diary: Person
 ) -> None:
@@ -190,7 +208,7 @@ def test_quarantine_at_the_command_line(up: Up, operator: Person) -> None:
             (item,),
         )
     [listed] = json.loads(up.cli("quarantine", "list", "--state", "parked", "--json").stdout)
-    assert listed == operator.get(f"/v1/ops/quarantine/{item}").json()["data"]
+    assert [listed] == operator.get("/v1/ops/quarantine?state=parked").json()["data"]
     assert json.loads(up.cli("quarantine", "show", item, "--json").stdout) == listed
     assert up.cli("quarantine", "retry").returncode == 2
     retried = up.cli("quarantine", "retry", item, "--json")

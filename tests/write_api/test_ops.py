@@ -119,7 +119,7 @@ def owner(database: Database) -> Any:
 
 
 READS = ["projections", "projections/journal.entries", "reactions", "quarantine", "events"]
-READS += ["operations", "jobs", f"quarantine/{uuid.UUID(int=1)}"]
+READS += ["operations", "jobs"]
 WRITES = [f"projections/journal.entries/{verb}" for verb in
           ("rebuild", "pause", "resume", "verify", "rollback")]  # fmt: skip
 WRITES += ["quarantine/retry", "quarantine/discard", f"quarantine/{uuid.UUID(int=1)}/retry"]
@@ -362,7 +362,7 @@ async def test_quarantine_is_listed_retried_and_discarded(
         " first_failed_at last_failed_at".split()
     )
     [one] = await get(api, QUARANTINE, ops, stream_id="journal.entry-1", state="parked")
-    assert one == await get(api, f"{QUARANTINE}/{items[1]}", ops)
+    assert one == listed[1]
     page = await api.get(QUARANTINE, headers=ops, params={"limit": 2})
     cursor = page.json()["meta"]["next_cursor"]
     [last] = await get(api, QUARANTINE, ops, limit=2, cursor=cursor)
@@ -374,7 +374,8 @@ async def test_quarantine_is_listed_retried_and_discarded(
     assert (accepted.status_code, operation["state"]) == (202, "succeeded")
     assert operation["result"] == {"count": 1, "ids": [items[0]]}
     assert await get(api, accepted.headers["location"], ops) == operation
-    assert (await get(api, f"{QUARANTINE}/{items[0]}", ops))["state"] == "retrying"
+    [found] = await get(api, QUARANTINE, ops, stream_id="journal.entry-0")
+    assert found["state"] == "retrying"
 
     path = f"{QUARANTINE}/{items[1]}/discard"
     for body in ({}, {"reason": ""}, {"reason": "r", "x": 1}):
@@ -384,7 +385,7 @@ async def test_quarantine_is_listed_retried_and_discarded(
     assert accepted.json()["data"]["result"]["ids"] == [items[1]]
     again = await api.post(path, headers=keyed, json={"reason": "a fault of v1"})
     assert again.json() == accepted.json()
-    found = await get(api, f"{QUARANTINE}/{items[1]}", ops)
+    [found] = await get(api, QUARANTINE, ops, stream_id="journal.entry-1")
     assert (found["state"], found["reason"]) == ("discarded", "a fault of v1")
 
     accepted = await api.post(f"{QUARANTINE}/retry", headers=ops, json={"projection": "no.such"})
