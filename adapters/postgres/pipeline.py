@@ -33,6 +33,8 @@ GLANCE = 0.1
 _OK = pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
 _ABORTED = pq.ExecStatus.PIPELINE_ABORTED
+_LAST = (b"FATAL", b"PANIC")
+"""Errors after which the server says nothing more."""
 
 
 class Statement:
@@ -188,6 +190,11 @@ class Pipeline:
                     units[0].results.append(result)
                 elif status != _ABORTED and units[0].error is None:
                     units[0].error = result
+                    if result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) in _LAST:
+                        # The end of the stream may never be reported: libuv stops to look at a
+                        # socket that its peer reset.
+                        self._lose("PostgreSQL ended the connection")
+                        return
             if pgconn.status != pq.ConnStatus.OK:
                 self._lose("connection lost")
         except psycopg.OperationalError as error:
@@ -257,6 +264,7 @@ class Pipeline:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GLANCE):
                     await self._down.wait()
+            self._on_readable()  # whatever the loop missed, such as the end of an idle connection
             units = self._units
             if units and asyncio.get_running_loop().time() - units[0].since > GLANCE:
                 # uvloop stops polling a socket that has an error (a backend that ended with our

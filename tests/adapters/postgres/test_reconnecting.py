@@ -28,7 +28,7 @@ async def _lose_them_again_and_again(database: Database) -> None:
     for pipeline in pipelines:
         await pipeline.open()
     with psycopg.connect(database.owner_dsn, autocommit=True) as owner:
-        for _ in range(15):
+        for _ in range(60):
             pids = {await _pid(pipeline) for pipeline in pipelines}
             for pid in pids:
                 owner.execute("SELECT pg_terminate_backend(%s)", [pid])
