@@ -28,7 +28,7 @@ from adapters.postgres.encode import encoders_of, oid_of
 log = structlog.get_logger()
 
 GLANCE = 0.1
-"""Seconds without an answer after which the socket is looked at without having been told to."""
+"""Seconds between two looks at the socket that nobody asked for."""
 
 _OK = pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
@@ -264,13 +264,10 @@ class Pipeline:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GLANCE):
                     await self._down.wait()
-            self._on_readable()  # whatever the loop missed, such as the end of an idle connection
+            # uvloop stops polling a socket that has an error (a backend that ended with our bytes
+            # unread) without calling anybody; whoever looks finds the error.
+            self._on_readable()
             units = self._units
-            if units and asyncio.get_running_loop().time() - units[0].since > GLANCE:
-                # uvloop stops polling a socket that has an error (a backend that ended with our
-                # bytes unread) without calling anybody; whoever looks finds the error.
-                self._on_readable()
-                units = self._units
             if units and asyncio.get_running_loop().time() - units[0].since > self._patience:
                 self._lose("PostgreSQL does not answer")
 

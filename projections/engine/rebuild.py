@@ -10,11 +10,14 @@ turns are ``generations``'; one row alone is ``repair``'s.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
+
+import psycopg
 
 from domain.event import topics_of
 from projections.engine import checkpoints, generations
@@ -169,4 +172,9 @@ def _alone(dsn: str, role: str, view: RowView[Any]) -> Iterator[Connection]:
         if row is None or not row[0]:
             raise AlreadyRebuilding(view.name)
         checkpoints.ensure(connection, [(view.name, view.version)])
-        yield connection
+        try:
+            yield connection
+        finally:
+            # The server would let go of it too, but only some time after the connection is closed.
+            with contextlib.suppress(psycopg.Error):
+                connection.execute(checkpoints.RELEASE, (f"rebuild:{view.name}",))
