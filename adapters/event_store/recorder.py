@@ -33,7 +33,7 @@ from eventsourcing.persistence import (
     Subscription,
 )
 from psycopg.rows import tuple_row
-from psycopg.sql import SQL, Composed
+from psycopg.sql import SQL
 from psycopg_pool import ConnectionPool
 from uuid_utils.compat import uuid7
 
@@ -153,9 +153,7 @@ class PostgresRecorder(ApplicationRecorder):
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
         """The events of one stream, in order."""
-        query, values = _stream_query("events", originator_id, gt, lte, desc, limit)
-        with _translated(), self._pool.connection() as connection:
-            return [StoredEvent(*row) for row in connection.execute(query, values, prepare=True)]
+        return _stream(self._pool, "events", originator_id, gt, lte, desc, limit)
 
     def select_notifications(
         self,
@@ -272,19 +270,19 @@ class PostgresSnapshotRecorder(AggregateRecorder):
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
         """The snapshots of one stream."""
-        query, values = _stream_query("snapshots", originator_id, gt, lte, desc, limit)
-        with _translated(), self._pool.connection() as connection:
-            return [StoredEvent(*row) for row in connection.execute(query, values, prepare=True)]
+        return _stream(self._pool, "snapshots", originator_id, gt, lte, desc, limit)
 
 
-def _stream_query(
+def _stream(
+    pool: Pool,
     table: str,
     originator_id: UUID | str,
     gt: int | None,
     lte: int | None,
     desc: bool,
     limit: int | None,
-) -> tuple[Composed, list[Any]]:
+) -> list[StoredEvent]:
+    """What a table holds of one stream."""
     query = SQL(
         f"SELECT stream_id, stream_version, topic, data FROM {table} WHERE stream_id = %s"
     ).format()
@@ -299,4 +297,5 @@ def _stream_query(
     if limit is not None:
         query += SQL(" LIMIT %s")
         values.append(limit)
-    return query, values
+    with _translated(), pool.connection() as connection:
+        return [StoredEvent(*row) for row in connection.execute(query, values, prepare=True)]
