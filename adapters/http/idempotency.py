@@ -10,7 +10,7 @@ import hashlib
 import re
 
 from adapters.http.context import HasScope, context_of, principal_of
-from adapters.http.problems import Problem, invalid, retry_after
+from adapters.http.problems import Problem, invalid
 from adapters.http.responses import Answer
 from commands.ports import Response
 from domain.faults import Fault
@@ -108,8 +108,3 @@ def reused() -> Problem:
     return Problem(
         "IDEMPOTENCY_KEY_REUSED", message, errors=(Fault(FIELD, "not_allowed", message),)
     )
-
-
-def in_progress(seconds: float = 1) -> Problem:
-    """409: the first request with this key still runs."""
-    return Problem("IDEMPOTENCY_IN_PROGRESS", headers=retry_after(seconds))

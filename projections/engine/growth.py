@@ -109,15 +109,7 @@ class Work:
     def verify(self) -> Verified:
         """Grow, compare, and throw away."""
         source = self._sources()
-        number = generations.next_number(self._connection, self._view.name)
-        generation = generations.begin(
-            self._connection,
-            self._view.name,
-            self._view.table,
-            self._view.version,
-            number,
-            self._parts(source),
-        )
+        generation = self._begin(source)
         try:
             build = self.open(generation)
             found = self._grow_and_compare(build, source, generation)
@@ -154,6 +146,9 @@ class Work:
                 if each.version == self._view.version:
                     return each
                 self._discard(each)
+        return self._begin(source)
+
+    def _begin(self, source: EventSource) -> Generation:
         number = generations.next_number(self._connection, self._view.name)
         return generations.begin(
             self._connection,

@@ -168,32 +168,35 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - whatever a fold raises
             for state in group:
                 state.writer = None  # its staging table went with the transaction
-            if len(group) > 1:
-                for state in group:
-                    self._advance_alone(connection, state, page, behind, to, head)
-            elif isinstance(error, Fenced):
-                self._forget(connection, group[0])
-            else:
-                self._isolate(connection, group[0], page, behind, to, head)
+            if len(group) == 1:
+                self._recover(connection, group[0], error, page, behind, to, head)
+                return
+            for state in group:
+                try:
+                    self._commit(connection, [state], page, behind, to, head, time.perf_counter())
+                except psycopg.OperationalError:
+                    raise
+                except Exception as one:  # noqa: BLE001 - likewise
+                    state.writer = None
+                    self._recover(connection, state, one, page, behind, to, head)
 
-    def _advance_alone(
+    def _recover(
         self,
         connection: checkpoints.Connection,
         state: Held,
+        error: Exception,
         page: Sequence[Recorded],
         behind: int,
         to: int,
         head: int,
     ) -> None:
+        """Go on after a page that one view could not commit."""
         try:
-            self._commit(connection, [state], page, behind, to, head, time.perf_counter())
-        except psycopg.OperationalError:
-            raise
-        except Fenced:
-            self._forget(connection, state)
-        except Exception:  # noqa: BLE001 - whatever a fold raises
-            state.writer = None
+            if isinstance(error, Fenced):
+                raise error
             self._isolate(connection, state, page, behind, to, head)
+        except Fenced:
+            self._forget(connection, state)  # rebuilt or taken over: look again where it is now
 
     def _isolate(
         self,

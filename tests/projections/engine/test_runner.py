@@ -135,3 +135,23 @@ def test_a_changed_version_waits_for_a_rebuild(diary: Diary) -> None:
     another = diary.runner(Newer())
     another.catch_up()
     assert diary.rows() == diary.model
+
+
+def test_a_view_that_is_swapped_while_its_page_fails_is_looked_at_again(
+    diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diary.some(10)
+    runner = diary.runner()
+    runner.catch_up()
+    diary.some(10)
+
+    def fail(*_: Any) -> None:
+        raise ValueError("the page")
+
+    with psycopg.connect(diary.database.owner_dsn, autocommit=True) as connection:
+        connection.execute("UPDATE projection_checkpoints SET generation = generation + 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "_commit", fail)
+        runner.step()  # neither stops the projector nor moves what is not its own any more
+    assert diary.checkpoint()["position"] == 10
+    eventually(lambda: runner.step() or diary.rows() == diary.model)
