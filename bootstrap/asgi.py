@@ -1,6 +1,6 @@
 """The two APIs for any ASGI server: ``granian --interface asgi --factory bootstrap.asgi:read_api``.
 
-Owns nothing: settings come from the environment, the application from ``bootstrap/wiring.py``.
+Owns nothing: settings come from the environment, the application from ``bootstrap/wiring/``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One role in the foreground, as a container would run it and as the supervisor does.
 
 Owns the frame that every role has: its logs, metrics, signals and server. What a role does is
-composed in ``bootstrap/wiring.py``, imported only here and only when a role starts, so that no
+composed in ``bootstrap/wiring/``, imported only here and only when a role starts, so that no
 command waits for it.
 """
 
@@ -36,7 +36,7 @@ CLOSE_SECONDS = 5.0
 
 
 class Wiring(Protocol):
-    """What ``bootstrap/wiring.py`` offers: each role composed of its adapters."""
+    """What ``bootstrap/wiring/`` offers: each role composed of its adapters."""
 
     def write_api_app(self, settings: Settings) -> Any:
         """The write API as an ASGI application."""

@@ -1,6 +1,6 @@
 """The Litestar application inside the conventions: handlers, and nothing that Litestar would add.
 
-Owns the framework's configuration only. ``bootstrap/wiring.py`` puts ``Conventions`` around it.
+Owns the framework's configuration only. ``bootstrap/wiring/`` puts ``Conventions`` around it.
 """
 
 from __future__ import annotations

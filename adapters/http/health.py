@@ -1,7 +1,7 @@
 """Health: whether the process lives, and whether what it needs does.
 
 Owns the two handlers and the shape of their answers, which stand bare, without the envelope.
-``bootstrap/wiring.py`` says what is checked by implementing ``Readiness``.
+``bootstrap/wiring/`` says what is checked by implementing ``Readiness``.
 """
 
 from __future__ import annotations

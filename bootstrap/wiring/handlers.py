@@ -1,0 +1,114 @@
+"""The handlers of both APIs, and all of them described for routing and documentation."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, cast
+from uuid import UUID
+
+from litestar.handlers import HTTPRouteHandler
+from uuid_utils.compat import uuid7
+
+import read_api.accounts
+import read_api.journal
+import read_api.journal_history
+import read_api.journal_overview
+import read_api.operations
+import read_api.ops
+import write_api.accounts
+import write_api.journal
+import write_api.journal_import
+import write_api.logins
+import write_api.operations
+import write_api.ops
+from adapters.event_store.store import PostgresEventStore
+from adapters.http.cursors import Cursors
+from adapters.http.health import health_handlers
+from adapters.http.pages import problem_handlers
+from adapters.operations import PostgresOperations
+from adapters.oversight import PostgresOversight
+from adapters.tokens import KeyRing
+from bootstrap.engine import RANGED
+from bootstrap.wiring.write_side import WriteSide
+from commands.logins import Logins
+from projections.accounts.people import Totals
+from projections.journal.days import streak_and_statistics
+from projections.reading import Freshness, Reader
+from workers.broker import Offers
+from write_api.answering import Answering
+from write_api.logins import Visiting
+
+
+def totals_of(reader: Reader) -> Any:
+    """How the accounts' handlers get a person's statistics, which are the journal's."""
+
+    async def totals(user_id: UUID, today: date) -> Totals:
+        _, statistics = await streak_and_statistics(reader, user_id, today)
+        return statistics
+
+    return totals
+
+
+def write_handlers(
+    side: WriteSide, reader: Reader, logins: Logins, offers: Offers
+) -> list[HTTPRouteHandler]:
+    """Everything that changes something."""
+    errors = {**write_api.journal.ERRORS, **write_api.logins.ERRORS}
+    answering = Answering(side.bus.dispatch, side.store, errors)
+    visiting = Visiting(lambda data: side.sealer.digest(data, "idempotency"))
+    around = write_api.accounts.surroundings(reader, totals_of(reader))
+    return [
+        *write_api.logins.routes(answering, logins, visiting),
+        *write_api.accounts.routes(answering, around),
+        *write_api.journal.routes(answering, side.store, uuid7),
+        *write_api.journal_import.routes(
+            answering,
+            side.store,
+            side.operations,
+            offers,
+            uuid7,
+            max_bytes=side.settings.max_import_bytes,
+        ),
+        *write_api.operations.routes(side.operations),
+        *write_api.ops.routes(
+            answering, side.store, side.operations, offers, side.care, uuid7, RANGED
+        ),
+    ]
+
+
+def read_handlers(
+    reader: Reader,
+    freshness: Freshness,
+    cursors: Cursors,
+    keys: KeyRing,
+    streams: PostgresEventStore,
+    operations: PostgresOperations,
+    oversight: PostgresOversight,
+) -> list[HTTPRouteHandler]:
+    """Everything that answers."""
+    return [
+        *read_api.accounts.routes(reader, freshness, totals_of(reader), lambda: keys.jwks),
+        *read_api.journal.routes(reader, freshness, cursors),
+        *read_api.journal_history.routes(freshness, streams, cursors),
+        *read_api.journal_overview.routes(reader, freshness, cursors),
+        *read_api.operations.routes(operations),
+        *read_api.ops.routes(oversight, cursors),
+    ]
+
+
+class StandIn:
+    """Stands in for a part where handlers are made only for what they say of themselves."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+
+def described() -> list[HTTPRouteHandler]:
+    """Every handler of both APIs, to be described and routed by, and not to be called."""
+    stand_in = cast("Any", StandIn())
+    return [
+        *read_handlers(*[stand_in] * 7),
+        *write_handlers(stand_in, stand_in, stand_in, stand_in),
+        *health_handlers(stand_in),
+        *problem_handlers,
+    ]

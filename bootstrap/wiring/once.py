@@ -1,0 +1,78 @@
+"""What runs once and ends: the set-up, the demo, an import from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from uuid_utils.compat import uuid7
+
+from bootstrap import demonstration, imports
+from bootstrap.settings import Settings
+from bootstrap.wiring.write_side import WriteSide
+from commands.logins import Visit
+from domain.accounts.person import Person
+from domain.accounts.profile import email_key
+from domain.operation import Operation
+from workers.broker import Offers, redis_broker
+
+
+async def setup(settings: Settings) -> Mapping[str, Any] | None:
+    """Make the signing key, and the operator whom the settings name."""
+    side = WriteSide(settings)
+    async with side.opened():
+        await side.ensure_key()
+        if settings.operator_email and settings.operator_password:
+            visit = Visit(now=datetime.now(UTC), correlation_id=f"setup_{uuid7().hex}")
+            await side.logins().ensure_operator(
+                settings.operator_email, settings.operator_password, visit
+            )
+    return None
+
+
+async def demo(settings: Settings) -> Mapping[str, Any] | None:
+    """Fill a store that has nobody but the operator with a demo; a login, or None.
+
+    The login is kept beside the data (``HOME/demo.json``, mode 0600), so that every start can
+    tell it.
+    """
+    kept = settings.home / "demo.json"
+    if kept.exists():
+        found: dict[str, Any] = msgspec.json.decode(kept.read_bytes())
+        return found
+    side = WriteSide(settings)
+    async with side.opened():
+        people = await side.store.count_claims("accounts.email")
+        if people > (1 if settings.operator_email else 0):
+            return None
+        login = await demonstration.fill(
+            side.bus, side.logins(), now=datetime.now(UTC), new_id=uuid7
+        )
+    kept.touch(mode=0o600)
+    kept.write_bytes(msgspec.json.encode(login))
+    return msgspec.to_builtins(login)  # type: ignore[no-any-return]  # a dict, as a struct is
+
+
+async def import_diary(
+    settings: Settings, path: Path, email: str, tell: Callable[[Operation], None]
+) -> Operation | None:
+    """Import a file for the person with this address; None where there is nobody."""
+    side = WriteSide(settings)
+    async with side.opened():
+        key = email_key(email)
+        holder = (await side.store.holders("accounts.email", [key])).get(key)
+        person = await side.store.load(Person, holder) if holder is not None else None
+        if person is None:
+            return None
+        return await imports.import_diary(
+            path,
+            person.id,
+            person.tenant_id,
+            operations=side.operations,
+            offers=Offers(redis_broker(settings.redis_url or "", works=False)),
+            new_id=uuid7,
+            tell=tell,
+        )

@@ -1,0 +1,98 @@
+"""The read API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from adapters.authentication import EndedLogins, TokenAuthenticator
+from adapters.credentials import PostgresCredentials
+from adapters.event_store.store import PostgresEventStore
+from adapters.http.app import application
+from adapters.http.cursors import Cursors
+from adapters.http.docs import openapi_handlers
+from adapters.http.health import health_handlers
+from adapters.http.limits import RateLimiter
+from adapters.http.pages import problem_handlers
+from adapters.operations import PostgresOperations
+from adapters.oversight import PostgresOversight
+from adapters.postgres.freshness import ProjectionWatch
+from adapters.postgres.pipeline import Pipeline
+from adapters.postgres.reader import PipelineReader
+from adapters.sealing import Sealer
+from adapters.tokens import KeyRing
+from bootstrap.master_key import master_key
+from bootstrap.readiness import Dependencies
+from bootstrap.settings import Settings
+from bootstrap.views import VIEWS
+from bootstrap.wiring.databases import (
+    READ,
+    WRITE,
+    cache_of,
+    read_dsn_of,
+    same_database,
+    write_dsn_of,
+)
+from bootstrap.wiring.handlers import described, read_handlers
+from bootstrap.wiring.serving import UNAVAILABLE, served, sharing
+
+
+def read_api_app(settings: Settings) -> Any:
+    """The read API as an ASGI application."""
+    dsn = read_dsn_of(settings)
+    reads = [Pipeline(dsn, role=READ), Pipeline(dsn, role=READ)]
+    # Events, operations and keys lie in the write database. Where that is the same one, the read
+    # API needs no more rights than its own.
+    same = same_database(dsn, write_dsn_of(settings))
+    beside, slow = (
+        Pipeline(dsn, role=READ) if same else Pipeline(write_dsn_of(settings), role=WRITE)
+        for _ in range(2)
+    )
+    cache = cache_of(settings)
+    sealer = Sealer(master_key(settings))
+    streams = PostgresEventStore(beside, beside, sealer, lambda position: None)
+    credentials = PostgresCredentials(beside)
+    keys = KeyRing(credentials)
+    ended = EndedLogins(credentials, keys, dsn=dsn, role=READ)
+    watch = ProjectionWatch(dsn, role=READ, pipeline=reads[0])
+    limiter = RateLimiter(settings.rate_limit_per_minute, cache)
+    readiness = Dependencies({"database": reads[0], "event_store": beside}, cache, beside)
+    handlers = read_handlers(
+        PipelineReader(reads),
+        watch,
+        Cursors(sealer.secret("cursors")),
+        keys,
+        streams,
+        PostgresOperations(beside, sealer),
+        PostgresOversight(
+            slow, [(view.name, view.version) for view in VIEWS]
+        ),  # operators' lists must hold up nobody
+    )
+    documentation = openapi_handlers(described(), title="Mindstream", version="1")
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for pipeline in (*reads, beside, slow):
+                await pipeline.open()
+                stack.push_async_callback(pipeline.close)
+            stack.push_async_callback(cache.aclose)
+            await watch.open()
+            stack.push_async_callback(watch.close)
+            await ended.start()
+            stack.push_async_callback(ended.close)
+            await stack.enter_async_context(sharing(limiter))
+            yield
+
+    return served(
+        settings,
+        "read-api",
+        application(
+            [*handlers, *health_handlers(readiness), *problem_handlers, *documentation],
+            errors=UNAVAILABLE,
+            lifespan=[lifespan],
+        ),
+        TokenAuthenticator(keys, ended),
+        limiter,
+    )

@@ -1,0 +1,68 @@
+"""What both APIs have around their handlers: the HTTP conventions and the shared counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import psycopg
+from prometheus_client import REGISTRY
+
+import write_api.accounts
+import write_api.journal
+import write_api.journal_import
+import write_api.logins
+import write_api.operations
+import write_api.ops
+from adapters.authentication import TokenAuthenticator
+from adapters.http.access_log import AccessLog
+from adapters.http.addresses import UNIX
+from adapters.http.conventions import Conventions
+from adapters.http.docs import openapi_handlers
+from adapters.http.errors import Mapper, unavailable
+from adapters.http.limits import RateLimiter
+from adapters.http.metrics import HttpMetrics
+from adapters.http.routes import Routes
+from bootstrap.settings import Settings
+from bootstrap.wiring.handlers import described
+
+UNAVAILABLE: dict[type[Exception], Mapper] = {
+    psycopg.OperationalError: lambda error: unavailable(),
+    psycopg.InterfaceError: lambda error: unavailable(),
+}
+"""How it is answered that PostgreSQL is away."""
+
+
+@asynccontextmanager
+async def sharing(limiter: RateLimiter) -> AsyncIterator[None]:
+    """Share the counts of requests as long as the context lasts."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(limiter.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait({running}, timeout=3)
+
+
+def served(
+    settings: Settings, service: str, app: Any, authenticator: TokenAuthenticator, limiter: Any
+) -> Conventions:
+    """An API as clients see it: the application within the conventions."""
+    handlers = described()
+    policy: Literal["all", "notable"] = "all" if settings.log_level == "debug" else "notable"
+    return Conventions(
+        app,
+        service=service,
+        authenticator=authenticator,
+        limiter=limiter,
+        max_body_bytes=settings.max_body_bytes,
+        body_limits={write_api.journal_import.PATH: settings.max_import_bytes},
+        # Whoever reaches a socket of ours is our gateway: its folder is this user's alone.
+        trusted_proxies=(*settings.trusted_proxies, UNIX),
+        metrics=HttpMetrics(service, REGISTRY),
+        access_log=AccessLog(policy),
+        routes=Routes([*handlers, *openapi_handlers(handlers)]),
+    )

@@ -1,0 +1,80 @@
+"""The write side as every role that appends needs it: the store, what is beside it, the bus."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from uuid_utils.compat import uuid7
+
+import commands.accounts  # importing these registers their handlers with the bus
+import commands.journal
+import commands.journal_import  # noqa: F401
+from adapters.attempts import RedisAttempts
+from adapters.credentials import PostgresCredentials
+from adapters.event_store.store import PostgresEventStore
+from adapters.operations import PostgresOperations
+from adapters.oversight import PostgresCare
+from adapters.passwords import ArgonPasswords
+from adapters.postgres.pipeline import Pipeline
+from adapters.postgres.signals import Signals
+from adapters.sealing import Sealer
+from adapters.tokens import SignedTokens
+from bootstrap.master_key import master_key
+from bootstrap.settings import Settings
+from bootstrap.wiring.databases import WRITE, cache_of, write_dsn_of
+from commands.bus import Bus
+from commands.logins import Logins
+
+
+class WriteSide:
+    """The event store, what is beside it in the write database, and the command bus."""
+
+    def __init__(self, settings: Settings) -> None:
+        dsn = write_dsn_of(settings)
+        self.settings = settings
+        self.reads = Pipeline(dsn, role=WRITE)
+        self.writes = Pipeline(dsn, role=WRITE)
+        self.cache = cache_of(settings)
+        self.sealer = Sealer(master_key(settings))
+        self.signals = Signals(self.reads, self.cache)
+        self.store = PostgresEventStore(self.reads, self.writes, self.sealer, self.signals.appended)
+        self.bus = Bus(self.store)
+        self.credentials = PostgresCredentials(self.reads, self.sealer)
+        self.tokens = SignedTokens(self.credentials, new_id=uuid7)
+        self.bulk = Pipeline(dsn, role=WRITE)  # pieces of imports must hold up nobody
+        self.operations = PostgresOperations(self.bulk, self.sealer)
+        self.care = PostgresCare(self.bulk)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Connected as long as the context lasts."""
+        try:
+            await self.reads.open()
+            await self.writes.open()
+            await self.bulk.open()
+            yield
+        finally:
+            await self.store.drain()
+            await self.signals.close()
+            await self.bulk.close()
+            await self.writes.close()
+            await self.reads.close()
+            await self.cache.aclose()
+
+    def logins(self) -> Logins:
+        """Registration, login, refresh and logout."""
+        return Logins(
+            bus=self.bus,
+            store=self.store,
+            credentials=self.credentials,
+            passwords=ArgonPasswords(),
+            tokens=self.tokens,
+            attempts=RedisAttempts(self.cache),
+            new_id=uuid7,
+        )
+
+    async def ensure_key(self) -> None:
+        """See to it that access tokens can be signed."""
+        file = self.settings.jwt_private_key_file
+        await self.tokens.ensure_key(file.read_bytes() if file is not None else None)

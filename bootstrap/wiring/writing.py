@@ -1,0 +1,66 @@
+"""The write API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import write_api.accounts
+import write_api.journal
+import write_api.journal_import
+import write_api.logins
+import write_api.operations
+import write_api.ops
+from adapters.authentication import EndedLogins, TokenAuthenticator
+from adapters.http.app import application
+from adapters.http.health import health_handlers
+from adapters.http.limits import RateLimiter
+from adapters.http.pages import problem_handlers
+from adapters.postgres.pipeline import Pipeline
+from adapters.postgres.reader import PipelineReader
+from adapters.tokens import KeyRing
+from bootstrap.readiness import Dependencies
+from bootstrap.settings import Settings
+from bootstrap.wiring.databases import READ, WRITE, read_dsn_of, write_dsn_of
+from bootstrap.wiring.handlers import write_handlers
+from bootstrap.wiring.serving import UNAVAILABLE, served, sharing
+from bootstrap.wiring.write_side import WriteSide
+from workers.broker import Offers, redis_broker
+
+
+def write_api_app(settings: Settings) -> Any:
+    """The write API as an ASGI application."""
+    side = WriteSide(settings)
+    reads = Pipeline(read_dsn_of(settings), role=READ)
+    keys = KeyRing(side.credentials)
+    ended = EndedLogins(side.credentials, keys, dsn=write_dsn_of(settings), role=WRITE)
+    limiter = RateLimiter(settings.rate_limit_per_minute, side.cache)
+    offers = Offers(redis_broker(settings.redis_url or "", works=False))
+    handlers = write_handlers(side, PipelineReader([reads]), side.logins(), offers)
+    readiness = Dependencies({"database": side.reads}, side.cache, side.reads)
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(side.opened())
+            await reads.open()
+            stack.push_async_callback(reads.close)
+            await side.ensure_key()
+            await ended.start()
+            stack.push_async_callback(ended.close)
+            await stack.enter_async_context(sharing(limiter))
+            yield
+
+    errors = {**write_api.journal.ERRORS, **write_api.logins.ERRORS, **write_api.answering.ERRORS}
+    return served(
+        settings,
+        "write-api",
+        application(
+            [*handlers, *health_handlers(readiness), *problem_handlers],
+            errors={**UNAVAILABLE, **errors},
+            lifespan=[lifespan],
+        ),
+        TokenAuthenticator(keys, ended),
+        limiter,
+    )
