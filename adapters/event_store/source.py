@@ -16,6 +16,7 @@ from psycopg.rows import tuple_row
 from adapters.event_store.mapper import decoding
 from adapters.event_store.recorder import CHANNEL
 from domain.event import Event, Recorded
+from projections.engine.source import WHOLE, Slice
 
 _PAGE = """
 SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
@@ -23,11 +24,11 @@ WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
 ORDER BY position LIMIT %s
 """
 # hashtextextended is stable across servers of one architecture and version family; partitions of
-# one build never span two databases.
+# one projection never span two databases.
 _PART = """
 SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
 WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
-  AND abs(hashtextextended(stream_id, 0) %% %s::bigint) = %s
+  AND abs(hashtextextended(stream_id, 0) %% %s::bigint) = ANY (%s::bigint[])
 ORDER BY position LIMIT %s
 """
 _STREAM = """
@@ -64,13 +65,12 @@ class PostgresSource:
         through: int,
         limit: int,
         topics: Sequence[str],
-        part: tuple[int, int] = (0, 1),
+        part: Slice = WHOLE,
     ) -> Sequence[Recorded]:
         """Up to ``limit`` events, decoded."""
-        index, parts = part
-        if parts == 1:
+        if part.whole:
             return self._events(_PAGE, (after, through, list(topics), limit))
-        return self._events(_PART, (after, through, list(topics), parts, index, limit))
+        return self._events(_PART, (after, through, list(topics), part.of, list(part.partitions), limit))
 
     def stream(
         self, stream_id: str, after: int, through: int, topics: Sequence[str]

@@ -24,7 +24,7 @@ from projections.engine import generations, mending, quarantine
 from projections.engine.checkpoints import Connection
 from projections.engine.generations import Generation
 from projections.engine.pages import PAGE
-from projections.engine.source import EventSource
+from projections.engine.source import EventSource, Slice
 from projections.engine.view import RowView
 from projections.engine.writer import ViewWriter
 
@@ -241,7 +241,8 @@ class Folding:
     def page(self, goal: int) -> int:
         """Fold one page, at most up to ``goal``; how many events it had."""
         part = self._part
-        page = self._source.page(self.position, goal, PAGE, self._topics, (part.index, part.parts))
+        streams = Slice((part.index,), part.parts)
+        page = self._source.page(self.position, goal, PAGE, self._topics, streams)
         to = page[-1].position if len(page) == PAGE else goal
         mine = [
             event

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from domain.event import Recorded
+
+
+class Slice(NamedTuple):
+    """The streams whose hash leaves one of ``partitions`` when divided by ``of``."""
+
+    partitions: tuple[int, ...]
+    of: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all streams."""
+        return len(self.partitions) == self.of
+
+
+WHOLE = Slice((0,), 1)
+"""All streams."""
 
 
 class EventSource(Protocol):
@@ -21,12 +37,12 @@ class EventSource(Protocol):
         through: int,
         limit: int,
         topics: Sequence[str],
-        part: tuple[int, int] = (0, 1),
+        part: Slice = WHOLE,
     ) -> Sequence[Recorded]:
         """Up to ``limit`` events of these topics with ``after < position <= through``, in order.
 
-        ``through`` must not be beyond a head that this source has told. ``part`` is (i, n): only
-        streams whose hash leaves i when divided by n.
+        ``through`` must not be beyond a head that this source has told. Streams that are not of
+        ``part`` are left out.
         """
         ...
 
