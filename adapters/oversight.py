@@ -27,7 +27,7 @@ from adapters.postgres.pipeline import Pipeline, Statement
 from domain.operation import NewOperation, Operation
 from projections.engine import quarantine
 from projections.engine.quarantine import Item
-from projections.engine.telemetry import STATUSES, ProjectionStatus, status_of
+from projections.engine.telemetry import STATUSES, ProjectionStatus, statuses_of
 from projections.oversight import Blocker, EventFilter, EventShown, ItemFilter, OperationFilter
 
 _STATUSES = Statement("oversight_statuses", STATUSES, ())
@@ -42,8 +42,8 @@ _ITEMS = Statement(
     SELECT {_ITEM},
            (SELECT count(*) FROM events e
             WHERE NOT q.settled AND e.stream_id = q.stream_id AND e.position > q.position
-              AND e.position <= (SELECT max(c.position) FROM projection_checkpoints c
-                                 WHERE c.name = q.projection))
+              AND e.position <= (SELECT c.position FROM projection_checkpoints c
+                                 WHERE c.name = q.projection AND c.partition = q.partition))
     FROM projection_quarantine q
     WHERE ($1 IS NULL OR id = $1) AND ($2 IS NULL OR state = $2)
       AND ($3 IS NULL OR projection = $3) AND ($4 IS NULL OR stream_id = $4)
@@ -115,7 +115,7 @@ class PostgresOversight:
     async def projections(self) -> Sequence[ProjectionStatus]:
         """Every projection that can be rebuilt, by name; with what blocks those that are behind."""
         [rows] = await self._pipeline.run((_STATUSES, ()))
-        found = {each.name: each for each in map(status_of, rows)}
+        found = {each.name: each for each in statuses_of(rows)}
         blockers: list[dict[str, Any]] | None = None
         if any(each.gap_events and each.name in found for each in found.values()):
             blockers = await self._blockers()

@@ -40,8 +40,8 @@ ROUNDS = 5
 class Durable(Runner):
     """The engine's runner, made to wait for the disk at each commit."""
 
-    def _connected(self) -> Connection:
-        connection = super()._connected()
+    def _connect(self) -> Connection:
+        connection = super()._connect()
         connection.execute("SET synchronous_commit = on")
         return connection
 

@@ -17,7 +17,7 @@ from bootstrap.views import VIEWS, view
 from projections.engine import rebuild as engine
 from projections.engine.rebuild import Options, Progress, Signal
 from projections.engine.runner import LOOK
-from projections.engine.telemetry import STATUSES, ProjectionStatus, status_of
+from projections.engine.telemetry import STATUSES, ProjectionStatus, statuses_of
 
 ROLE = "mindstream_project"
 RANGED = {each.name: bool(getattr(each, "ranged", False)) for each in VIEWS}
@@ -67,8 +67,8 @@ class DirectEngine:
     def status(self, name: str) -> ProjectionStatus | None:
         """How it is, None where it was never begun."""
         with self._connected() as connection:
-            found = {row[0]: row for row in connection.execute(STATUSES)}
-        return status_of(found[name]) if name in found else None
+            found = statuses_of(connection.execute(STATUSES))
+        return next((each for each in found if each.name == name), None)
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(

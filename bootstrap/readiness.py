@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from adapters.http.health import Check, CheckStatus, ProjectionHealth
 from adapters.postgres.pipeline import Pipeline, Statement
-from projections.engine.telemetry import STATUSES, status_of
+from projections.engine.telemetry import STATUSES, statuses_of
 
 PATIENCE = 3.0
 """Seconds that a dependency has for an answer."""
@@ -50,10 +50,9 @@ class Dependencies:
     async def projections(self) -> list[ProjectionHealth]:
         """Every projection that has ever run."""
         [rows] = await self._statuses.run((_STATUSES, ()))
-        found = [status_of(row) for row in rows]
         return [
             ProjectionHealth(each.name, each.gap_events, each.gap_seconds, each.status)
-            for each in found
+            for each in statuses_of(rows)
         ]
 
     async def _ping_cache(self) -> Any:

@@ -70,7 +70,9 @@ class PostgresSource:
         """Up to ``limit`` events, decoded."""
         if part.whole:
             return self._events(_PAGE, (after, through, list(topics), limit))
-        return self._events(_PART, (after, through, list(topics), part.of, list(part.partitions), limit))
+        return self._events(
+            _PART, (after, through, list(topics), part.of, list(part.partitions), limit)
+        )
 
     def stream(
         self, stream_id: str, after: int, through: int, topics: Sequence[str]

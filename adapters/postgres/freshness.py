@@ -37,12 +37,12 @@ _STUCK = Statement(
     """,
     ("int8", "text", "text[]"),
 )
-_POSITIONS = "SELECT name, position FROM projection_checkpoints WHERE partition = 0"
+_POSITIONS = "SELECT name, partition, position FROM projection_checkpoints"
 
 
 class _Notice(msgspec.Struct):
     position: int
-    projections: list[str]
+    projections: dict[str, list[int] | None]
     users: list[UUID] | None
 
 
@@ -62,6 +62,7 @@ class ProjectionWatch:
         self._quarantined: frozenset[str] | None = None
         self._dsn = dsn
         self._role = role
+        self._partitions: dict[str, dict[int, int]] = {}
         self._positions: dict[str, int] = {}
         self._waiting: list[tuple[int, tuple[str, ...], asyncio.Future[None]]] = []
         self._all = 0
@@ -155,18 +156,26 @@ class ProjectionWatch:
 
     async def _poll(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
         cursor = await connection.execute(_POSITIONS)
-        positions = dict(await cursor.fetchall())
+        found: dict[str, dict[int, int]] = {}
+        for name, partition, position in await cursor.fetchall():
+            found.setdefault(name, {})[partition] = position
         # Asked for later than positions: what has been passed into quarantine is in here.
         cursor = await connection.execute(_OPEN)
         self._quarantined = frozenset([row[0] for row in await cursor.fetchall()])
-        if any(self._positions.get(name) != at for name, at in positions.items()):
+        if self._partitions != found:
             # Ahead of its notice, or the notice was lost: whose rows changed is not known.
             self._touch_all()
-            self._positions.update(positions)
+            self._partitions = found
+            self._positions = {name: min(reached.values()) for name, reached in found.items()}
             self._wake()
 
     def _hear(self, payload: str) -> None:
-        notice = _decode(payload)
+        try:
+            notice = _decode(payload)
+        except msgspec.DecodeError:
+            self._touch_all()  # a projector of another version: the next poll tells where it is
+            self._quarantined = None
+            return
         if notice.users is None:
             self._touch_all()
             self._quarantined = None  # an event may have gone into quarantine: not known for now
@@ -176,8 +185,13 @@ class ProjectionWatch:
                 self._touch_all()
             for user in notice.users:
                 users[user] = users.get(user, 0) + 1
-        for name in notice.projections:
-            self._positions[name] = notice.position
+        for name, moved in notice.projections.items():
+            reached = self._partitions.setdefault(name, {})
+            for partition in reached if moved is None else moved:
+                # A repaired row is told with a position that others have long passed.
+                reached[partition] = max(reached.get(partition, 0), notice.position)
+            # Until a poll has told how many partitions there are, nothing is known to be passed.
+            self._positions[name] = min(reached.values(), default=0)
         self._wake()
 
     def _touch_all(self) -> None:

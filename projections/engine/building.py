@@ -116,10 +116,9 @@ class Build:
         """
         self.total = max(expected, self.total)
         parts = self.parts()
-        if len(parts) == 1:
-            self._alone(parts[0], goal)
-        elif all(part.position >= goal for part in parts):
-            return
+        if len(parts) == 1 or goal - min(part.position for part in parts) < WORTH_PARTS:
+            for part in parts:
+                self._alone(part, goal)
         else:
             self._side_by_side(parts, goal)
 

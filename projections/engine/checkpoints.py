@@ -1,8 +1,9 @@
-"""Checkpoints: how far each projection is, who works on it, and the lock that fences two of them.
+"""Checkpoints: how far each partition of a projection is, who works on it, and what fences two.
 
 Owns the table ``projection_checkpoints`` in the database that holds the rows. A batch begins by
-advancing the checkpoint from the position that the batch was read at; if another process has moved
-it, no row matches and the batch is dropped before it wrote anything.
+advancing the checkpoints from the position that the batch was read at; if another process has moved
+one, fewer rows match and the batch is dropped before it wrote anything. Leases, which only keep two
+processes from doing the same work, are ``leases``'.
 """
 
 from __future__ import annotations
@@ -14,56 +15,66 @@ from typing import Any
 import msgspec
 import psycopg
 
+from projections.engine.view import RowView
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+# Two processes may come at once; none adds partitions to a projection that has begun with fewer.
 ENSURE = """
-INSERT INTO projection_checkpoints (name, version) VALUES (%s, %s) ON CONFLICT DO NOTHING
+INSERT INTO projection_checkpoints (name, partition, version)
+SELECT %(name)s, partition, %(version)s FROM generate_series(0, %(partitions)s - 1) AS partition
+WHERE NOT EXISTS (SELECT 1 FROM projection_checkpoints WHERE name = %(name)s)
+ON CONFLICT DO NOTHING
 """
 READ = """
-SELECT name, version, generation, position, status, owner, error, batch_seconds,
+SELECT name, partition, version, generation, position, status, owner, error, batch_seconds,
        events_per_second, rebuild, advanced_at, heartbeat_at,
        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8,
        extract(epoch FROM clock_timestamp() - advanced_at)::float8
-FROM projection_checkpoints WHERE partition = 0
+FROM projection_checkpoints
+ORDER BY name, partition
 """
+# Locked in one order everywhere: whoever holds some of them never waits for one before those.
 ADVANCE = """
-UPDATE projection_checkpoints
+UPDATE projection_checkpoints c
 SET position = %(to)s, status = %(status)s, owner = %(owner)s, error = NULL,
     batch_seconds = %(batch_seconds)s, events_per_second = %(events_per_second)s,
     advanced_at = clock_timestamp(), heartbeat_at = clock_timestamp()
-WHERE name = %(name)s AND partition = 0 AND generation = %(generation)s AND position = %(from)s
+FROM (SELECT partition FROM projection_checkpoints
+      WHERE name = %(name)s AND partition = ANY (%(partitions)s)
+        AND generation = %(generation)s AND position = %(from)s
+      ORDER BY partition FOR UPDATE) AS held
+WHERE c.name = %(name)s AND c.partition = held.partition
 """
 BEAT = """
 UPDATE projection_checkpoints SET status = %s, owner = %s, error = %s,
     heartbeat_at = clock_timestamp()
-WHERE name = %s AND partition = 0
+WHERE name = %s AND partition = ANY (%s)
 """
 LOCK = """
 SELECT generation, position FROM projection_checkpoints
-WHERE name = %s AND partition = 0 FOR UPDATE
+WHERE name = %s AND partition = %s FOR UPDATE
 """
 LOCK_LIVE = """
 SELECT generation, version, position FROM projection_checkpoints
-WHERE name = %s AND partition = 0 FOR UPDATE
+WHERE name = %s ORDER BY partition FOR UPDATE
 """
+PARTITION_OF = "SELECT abs(hashtextextended(%s, 0) %% %s::bigint)"
 REBUILDING = "UPDATE projection_checkpoints SET rebuild = %s WHERE name = %s AND partition = 0"
-PAUSED = "SELECT name FROM projection_checkpoints WHERE partition = 0 AND paused"
-SET_PAUSED = """
-UPDATE projection_checkpoints SET paused = %s WHERE name = %s AND partition = 0 RETURNING name
-"""
+PAUSED = "SELECT DISTINCT name FROM projection_checkpoints WHERE paused"
+SET_PAUSED = "UPDATE projection_checkpoints SET paused = %s WHERE name = %s RETURNING name"
 WORST_LAG = """
 SELECT max(extract(epoch FROM clock_timestamp() - e.recorded_at))::float8
 FROM projection_checkpoints c JOIN events e ON e.position = c.position + 1
-WHERE c.partition = 0 AND NOT c.paused AND c.status <> 'stopped'
+WHERE NOT c.paused AND c.status <> 'stopped'
 """
-TRY_LEASE = "SELECT pg_try_advisory_lock(7022027, hashtext(%s))"
-RELEASE = "SELECT pg_advisory_unlock(7022027, hashtext(%s))"
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """One projection's row. ``position`` is the last event that its rows include."""
+    """One partition's row. ``position`` is the last event that its rows include."""
 
     name: str
+    partition: int
     version: int
     generation: int
     position: int
@@ -79,12 +90,31 @@ class Checkpoint(msgspec.Struct, frozen=True):
     idle_seconds: float
 
 
+def read_partitions(connection: Connection) -> dict[str, list[Checkpoint]]:
+    """The checkpoints of all partitions, by the name of their projection and in order."""
+    found: dict[str, list[Checkpoint]] = {}
+    for row in connection.execute(READ, prepare=True):
+        found.setdefault(row[0], []).append(Checkpoint(*row))
+    return found
+
+
 def read_all(connection: Connection) -> dict[str, Checkpoint]:
-    """All checkpoints by the name of their projection."""
-    return {row[0]: Checkpoint(*row) for row in connection.execute(READ)}
+    """The hindmost checkpoint of each projection: what comes before it is in all its rows."""
+    return {
+        name: min(found, key=lambda each: each.position)
+        for name, found in read_partitions(connection).items()
+    }
 
 
-def ensure(connection: Connection, projections: Sequence[tuple[str, int]]) -> None:
+def ensure(connection: Connection, views: Sequence[RowView[Any]]) -> None:
     """Create the rows of projections that are new, at position 0."""
-    for name, version in projections:
-        connection.execute(ENSURE, (name, version))
+    for view in views:
+        values = {"name": view.name, "version": view.version, "partitions": view.partitions}
+        connection.execute(ENSURE, values)
+
+
+def partition_of(connection: Connection, stream_id: str, partitions: int) -> int:
+    """The partition that a stream is in, of so many."""
+    row = connection.execute(PARTITION_OF, (stream_id, partitions)).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -6,6 +6,7 @@ others carry their number: ``journal_entries__g7``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from psycopg.sql import SQL, Identifier
 
 from projections.engine import checkpoints
 from projections.engine.checkpoints import Connection
+from projections.engine.view import RowView
 
 log = structlog.get_logger()
 
@@ -43,12 +45,40 @@ UPDATE projection_generation_partitions SET position = %s, events_done = events_
 WHERE name = %s AND generation = %s AND partition = %s AND position = %s
 """
 DELETE = "DELETE FROM projection_generations WHERE name = %s AND generation = %s"
+# Another version may have another number of partitions.
+PARTITION_ANEW = """
+WITH fewer AS (
+    DELETE FROM projection_checkpoints
+    WHERE name = %(name)s AND partition >= %(partitions)s
+)
+INSERT INTO projection_checkpoints (name, partition, version)
+SELECT %(name)s, partition, %(version)s FROM generate_series(0, %(partitions)s - 1) AS partition
+ON CONFLICT DO NOTHING
+"""
 SERVE = """
 UPDATE projection_checkpoints
 SET generation = %s, version = %s, position = %s, status = 'live', error = NULL, rebuild = NULL,
     advanced_at = clock_timestamp(), heartbeat_at = clock_timestamp()
-WHERE name = %s AND partition = 0
+WHERE name = %s
 """
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The generation that serves; its partitions' ``positions``, in order."""
+
+    generation: int
+    version: int
+    positions: tuple[int, ...]
+
+    @property
+    def position(self) -> int:
+        """What all partitions have passed."""
+        return min(self.positions)
+
+    @property
+    def furthest(self) -> int:
+        """What one of them has passed."""
+        return max(self.positions)
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -89,7 +119,7 @@ def begin(
     with connection.transaction():
         connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(made.table)))
         connection.execute("SELECT mirror_table(%s, %s)", (table, made.table))
-        _record(connection, made, parts, 0)
+        _record(connection, made, [0] * parts)
     return made
 
 
@@ -102,36 +132,38 @@ def drop(connection: Connection, generation: Generation) -> None:
 
 def serve(
     connection: Connection,
-    live: tuple[int, int, int],
-    table: str,
+    live: Live,
+    view: RowView[Any],
     chosen: Generation,
     position: int,
 ) -> Generation:
     """Let ``chosen`` take the live table's place, and keep that one; in the caller's transaction.
 
-    ``live`` is generation, version and position of the live one. The caller holds the
-    checkpoint's lock.
+    The caller holds the locks of the live one's checkpoints.
 
     Raises:
         psycopg.errors.LockNotAvailable: readers hold the table; roll back and try again.
     """
-    generation, version, at = live
-    kept = Generation(chosen.name, generation, version, "kept", f"{table}__g{generation}")
+    table = view.table
+    kept = Generation(
+        chosen.name, live.generation, live.version, "kept", f"{table}__g{live.generation}"
+    )
     connection.execute(SQL(f"SET LOCAL lock_timeout = '{SWAP_LOCK}'"))
     rename = SQL("ALTER TABLE {} RENAME TO {}")
     connection.execute(rename.format(Identifier(table), Identifier(kept.table)))
     connection.execute(rename.format(Identifier(chosen.table), Identifier(table)))
     connection.execute(DELETE, (chosen.name, chosen.generation))
-    _record(connection, kept, 1, at)
+    _record(connection, kept, live.positions)
+    values = {"name": chosen.name, "version": chosen.version, "partitions": view.partitions}
+    connection.execute(PARTITION_ANEW, values)
     connection.execute(SERVE, (chosen.generation, chosen.version, position, chosen.name))
     return kept
 
 
-def live(connection: Connection, name: str) -> tuple[int, int, int]:
-    """Generation, version and position of the live table, its checkpoint locked until the end."""
-    row: Any = connection.execute(checkpoints.LOCK_LIVE, (name,)).fetchone()
-    assert row is not None
-    return row[0], row[1], row[2]
+def live(connection: Connection, name: str) -> Live:
+    """The generation that serves, its checkpoints locked until the transaction ends."""
+    rows = connection.execute(checkpoints.LOCK_LIVE, (name,)).fetchall()
+    return Live(rows[0][0], rows[0][1], tuple(row[2] for row in rows))
 
 
 def next_number(connection: Connection, name: str) -> int:
@@ -147,7 +179,8 @@ def retry_later(error: psycopg.errors.LockNotAvailable, name: str, attempt: int)
         raise error
 
 
-def _record(connection: Connection, made: Generation, parts: int, position: int) -> None:
+def _record(connection: Connection, made: Generation, positions: Sequence[int]) -> None:
     connection.execute(CREATE, (made.name, made.generation, made.version, made.state, made.table))
-    for index in range(parts):
-        connection.execute(CREATE_PARTITION, (made.name, made.generation, index, parts, position))
+    for index, position in enumerate(positions):
+        values = (made.name, made.generation, index, len(positions), position)
+        connection.execute(CREATE_PARTITION, values)

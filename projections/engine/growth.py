@@ -30,7 +30,8 @@ from projections.engine.building import (
 )
 from projections.engine.checkpoints import Connection
 from projections.engine.comparison import Comparison, compare
-from projections.engine.generations import Generation
+from projections.engine.generations import Generation, Live
+from projections.engine.levelling import level
 from projections.engine.outcomes import (
     Differences,
     Options,
@@ -38,7 +39,7 @@ from projections.engine.outcomes import (
     Report,
     Verified,
 )
-from projections.engine.runner import CHANNEL
+from projections.engine.runner import notify
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
 
@@ -178,25 +179,28 @@ class Work:
             if poison := self._poison(generation):
                 raise PoisonMet(poison)
             with connect(self._dsn, self._role, "rebuild-compare") as still:
-                position = self._align(build, source, live, still)
-                if position is None:
+                at = self._align(build, source, live, still)
+                if at is None:
                     continue  # the live rows ran ahead meanwhile: grow some more
-                found = compare(still, self._view, self._view.table, generation.table, position)
+                level(still, source, self._view, generation.table, at)
+                found = compare(still, self._view, self._view.table, generation.table, at.position)
                 still.rollback()
                 return found
 
-    def _align(self, build: Build, source: EventSource, seen: int, still: Connection) -> int | None:
-        """Take a snapshot in which both tables are at one position, or None: too far apart.
+    def _align(
+        self, build: Build, source: EventSource, seen: int, still: Connection
+    ) -> Live | None:
+        """Take a snapshot in which the build is where all live rows are, or None: too far apart.
 
         The live projector is held up for the few events that are left, not for the comparison.
         """
         with connect(self._dsn, self._role, "rebuild-align") as locking, locking.transaction():
-            _, _, live = generations.live(locking, self._view.name)
-            if live - seen > CLOSE:
+            live = generations.live(locking, self._view.name)
+            if live.position - seen > CLOSE:
                 return None
-            self._close(build, source, live, self._connection)
+            self._close(build, source, live.position, self._connection)
             still.autocommit = False
-            still.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            still.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             still.execute("SELECT 1 FROM projection_checkpoints LIMIT 1")
         return live
 
@@ -228,15 +232,12 @@ class Work:
                 with connection.transaction():
                     # The checkpoint first, as the projector does: neither waits for the other.
                     live = generations.live(connection, view.name)
-                    to = max(source.head(), live[2])
+                    to = max(source.head(), live.furthest)
                     self._close(build, source, to, connection)
                     events = sum(part.events_done for part in build.parts())
-                    generations.serve(connection, live, view.table, build.generation, to)
+                    generations.serve(connection, live, view, build.generation, to)
                     connection.execute(quarantine.SETTLE_ALL, (view.name,))
-                    notice = {"position": to, "projections": [view.name], "users": None}
-                    connection.execute(
-                        "SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(notice).decode())
-                    )
+                    notify(connection, to, {view.name: None}, None)
                 break
             except psycopg.errors.LockNotAvailable as error:
                 generations.retry_later(error, view.name, attempt)

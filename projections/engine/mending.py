@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 import structlog
 
-from domain.event import Recorded
+from domain.event import Recorded, topics_of
 from projections.engine import quarantine
 from projections.engine.checkpoints import Connection
 from projections.engine.quarantine import Waiting
@@ -87,7 +87,6 @@ def mend(
     source: EventSource,
     waiting: Waiting,
     through: int,
-    topics: Sequence[str],
 ) -> bool:
     """Fold an item's event and what waits behind it, up to the checkpoint; whether it is settled.
 
@@ -96,7 +95,7 @@ def mend(
     """
     item = waiting.item
     first = item.position if item.state == "discarded" else item.position - 1
-    events = source.stream(item.stream_id, first, through, topics)
+    events = source.stream(item.stream_id, first, through, topics_of(writer.view.takes))
     done = 0
     for event in events:
         try:
@@ -114,7 +113,7 @@ def mend(
                     state=state,
                 )
                 return False
-            quarantine.put(connection, item.projection, event, error)
+            quarantine.put(connection, item.projection, event, error, writer.view.partitions)
             break
         done += 1
     quarantine.settle(connection, item)

@@ -40,8 +40,10 @@ FROM projection_quarantine WHERE projection = %s AND NOT settled ORDER BY positi
 """
 PUT = """
 INSERT INTO projection_quarantine
-    (id, projection, stream_id, position, topic, error, state, next_try_at)
-VALUES (gen_random_uuid(), %s, %s, %s, %s, %s, %s, clock_timestamp() + %s * interval '1 second')
+    (id, projection, stream_id, position, topic, error, state, next_try_at, partition)
+VALUES (gen_random_uuid(), %(projection)s, %(stream_id)s, %(position)s, %(topic)s, %(error)s,
+        'retrying', clock_timestamp() + %(pause)s * interval '1 second',
+        abs(hashtextextended(%(stream_id)s, 0) %% %(partitions)s))
 ON CONFLICT (projection, position) DO UPDATE SET
     error = excluded.error, attempts = projection_quarantine.attempts + 1, state = excluded.state,
     settled = false, next_try_at = excluded.next_try_at, last_failed_at = clock_timestamp()
@@ -140,17 +142,23 @@ def open_items(connection: Connection, projection: str) -> list[Waiting]:
     ]
 
 
-def put(connection: Connection, projection: str, event: Recorded, error: Exception) -> None:
-    """Put an event into quarantine; it is retried soon."""
-    values = (
-        projection,
-        event.stream_id,
-        event.position,
-        event.event.TOPIC,
-        describe(error),
-        "retrying",
-        FIRST_PAUSE,
-    )
+def put(
+    connection: Connection,
+    projection: str,
+    event: Recorded,
+    error: Exception,
+    partitions: int = 1,
+) -> None:
+    """Put an event of a projection of so many partitions into quarantine; it is retried soon."""
+    values = {
+        "projection": projection,
+        "stream_id": event.stream_id,
+        "position": event.position,
+        "topic": event.event.TOPIC,
+        "error": describe(error),
+        "pause": FIRST_PAUSE,
+        "partitions": partitions,
+    }
     connection.execute(PUT, values)
 
 

@@ -20,7 +20,7 @@ from uuid import UUID
 import psycopg
 
 from domain.event import topics_of
-from projections.engine import checkpoints, generations
+from projections.engine import checkpoints, generations, leases
 from projections.engine.building import (
     Cancelled,
     Heed,
@@ -161,20 +161,19 @@ def rollback(dsn: str, sources: Sources, view: RowView[Any], *, role: str = PROJ
 
 def set_paused(connection: Connection, name: str, paused: bool) -> bool:
     """Let the projector leave a projection alone, or take it up again; False: there is none."""
-    return connection.execute(checkpoints.SET_PAUSED, (paused, name)).rowcount == 1
+    return connection.execute(checkpoints.SET_PAUSED, (paused, name)).rowcount > 0
 
 
 @contextmanager
 def _alone(dsn: str, role: str, view: RowView[Any]) -> Iterator[Connection]:
     """A connection that holds the lease of rebuilding this view."""
     with connect(dsn, role, "rebuild") as connection:
-        row = connection.execute(checkpoints.TRY_LEASE, (f"rebuild:{view.name}",)).fetchone()
-        if row is None or not row[0]:
+        if not leases.try_lock(connection, f"rebuild:{view.name}"):
             raise AlreadyRebuilding(view.name)
-        checkpoints.ensure(connection, [(view.name, view.version)])
+        checkpoints.ensure(connection, [view])
         try:
             yield connection
         finally:
             # The server would let go of it too, but only some time after the connection is closed.
             with contextlib.suppress(psycopg.Error):
-                connection.execute(checkpoints.RELEASE, (f"rebuild:{view.name}",))
+                leases.unlock(connection, f"rebuild:{view.name}")

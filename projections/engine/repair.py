@@ -11,10 +11,10 @@ import msgspec
 from domain.event import Recorded, topics_of
 from projections.engine import generations, quarantine
 from projections.engine.building import Sources
-from projections.engine.checkpoints import Connection
+from projections.engine.checkpoints import Connection, partition_of
 from projections.engine.outcomes import Report, UnknownKey
 from projections.engine.pages import PAGE
-from projections.engine.runner import CHANNEL
+from projections.engine.runner import notify
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
 from projections.engine.writer import ViewWriter
@@ -28,7 +28,8 @@ def rebuild_row(connection: Connection, sources: Sources, view: RowView[Any], te
     source = sources()
     try:
         with connection.transaction():
-            generation, _, position = generations.live(connection, view.name)
+            live = generations.live(connection, view.name)
+            position = live.positions[_partition_of(connection, view, key)]
             left_out = quarantine.discarded(connection, view.name)
             row: Any = None
             count = 0
@@ -38,15 +39,12 @@ def rebuild_row(connection: Connection, sources: Sources, view: RowView[Any], te
                     count += 1
             writer = ViewWriter(view, connection, view.table)
             writer.replace(key, row)
-            notice = {"position": position, "projections": [view.name], "users": None}
-            connection.execute(
-                "SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(notice).decode())
-            )
+            notify(connection, live.position, {view.name: None}, None)
     finally:
         source.close()
     return Report(
         projection=view.name,
-        generation=generation,
+        generation=live.generation,
         position=position,
         rows=0 if row is None else 1,
         events=count,
@@ -56,6 +54,12 @@ def rebuild_row(connection: Connection, sources: Sources, view: RowView[Any], te
         equal=None,
         swapped=False,
     )
+
+
+def _partition_of(connection: Connection, view: RowView[Any], key: tuple[Any, ...]) -> int:
+    """The partition that a row belongs to."""
+    stream = view.stream_of(key)
+    return 0 if stream is None else partition_of(connection, stream, view.partitions)
 
 
 def _events_of(

@@ -1,12 +1,12 @@
 """The projector's loop: read once, decode once, give every view its events, commit together.
 
 Views that are at the same position share a page and a transaction. When that transaction fails,
-each view is tried alone, so that one with a fault holds up nobody else. A view is worked on by the
-process that holds its lease, a session lock in the database of its rows: when a process dies, its
-locks go with its connection and another takes over.
+each view is tried alone, so that one with a fault holds up nobody else. A partition is worked on by
+the process that holds its lease: when a process dies, its leases go with its connection and another
+takes over (``holdings``).
 
-Owns scheduling, batches and telemetry. It does not own the meaning of an event (views do), nor how
-rows are written (``writer``), nor rebuilding (``rebuild``).
+Owns scheduling and batches. It does not own the meaning of an event (views do), nor how rows are
+written (``writer``), nor rebuilding (``rebuild``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -28,22 +28,22 @@ from psycopg.rows import tuple_row
 
 from domain.event import Recorded
 from projections.engine import checkpoints, mending, metrics, quarantine
-from projections.engine.checkpoints import Checkpoint
-from projections.engine.held import Held
+from projections.engine.held import Held, Turn, turns_at
+from projections.engine.holdings import BEAT, LOOK, Holdings
 from projections.engine.pages import PAGE, PagesAhead
 from projections.engine.quarantine import Waiting
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
 from projections.engine.writer import USERS_NAMED, ViewWriter
 
+__all__ = ["CHANNEL", "LOOK", "Fenced", "Runner", "notify"]
+
 log = structlog.get_logger()
 
 POLL = 1.0
 """Seconds between two looks when nobody wakes the projector."""
-LOOK = 0.5
-"""Seconds between two looks for what operators ask: pauses, retries and discards."""
-BEAT = 3.0
-"""Seconds between two signs of life of a view that has nothing to do."""
+HEAD_GOOD = 0.2
+"""Seconds for which a head is good enough while pages that were read ahead wait to be folded."""
 MAX_BACKOFF = 10.0
 """Seconds at most between two tries of a view that fails."""
 CHANNEL = "mindstream_projected"
@@ -51,6 +51,25 @@ CHANNEL = "mindstream_projected"
 
 class Fenced(Exception):
     """Another process has moved this checkpoint."""
+
+
+def notify(
+    connection: checkpoints.Connection,
+    position: int,
+    moved: Mapping[str, Sequence[int] | None],
+    users: set[UUID] | None,
+) -> None:
+    """Say with the commit which partitions (None: all) of which projections are at a position.
+
+    ``users`` are those whose rows changed; None: anybody's may have.
+    """
+    named = users is not None and len(users) <= USERS_NAMED
+    notice = {
+        "position": position,
+        "projections": moved,
+        "users": [str(user) for user in users or ()] if named else None,
+    }
+    connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(notice).decode()))
 
 
 @contextmanager
@@ -85,11 +104,11 @@ class Runner:
         self._source = source
         self._views = {view.name: view for view in views}
         self._connection: checkpoints.Connection | None = None
-        self._held: dict[str, Held] = {}
+        self._holdings: Holdings | None = None
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._leased_at = 0.0
-        self._looked_at = 0.0
         self._head = 0
+        self._headed_at = 0.0
+        self._changes = 0
         self._pages = PagesAhead(source, page)
 
     def run(self, stop: threading.Event) -> None:
@@ -100,7 +119,7 @@ class Runner:
                 busy = self.step()
                 delay = 0.1
                 if not busy:
-                    self._source.wait(POLL if self._held else BEAT)
+                    self._source.wait(POLL)
             except psycopg.OperationalError as error:
                 log.warning("projector_disconnected", reason=type(error).__name__)
                 self.close()
@@ -113,77 +132,87 @@ class Runner:
         while self.step():
             pass
 
+    def look(self) -> None:
+        """Have the next step look at leases and at what operators ask, however short ago it did."""
+        if self._holdings is not None:
+            self._holdings.expire()
+
     def step(self) -> bool:
         """One round over all views; whether there is more to do at once.
 
         Raises:
             psycopg.OperationalError: a database does not answer.
         """
-        connection = self._connected()
-        self._lease(connection)
+        connection, holdings = self._connected()
+        holdings.look()
+        for state, waiting in holdings.heed():
+            self._mend(connection, holdings, state, waiting)
+        if holdings.changes != self._changes:
+            self._changes = holdings.changes
+            self._pages.forget()  # what was read ahead may be nobody's turn any more
         now = time.monotonic()
-        if now - self._looked_at >= LOOK:
-            self._look(connection)
-        if not self._pages.pending:
+        if not self._pages.pending or now - self._headed_at > HEAD_GOOD:
+            self._headed_at = now
             self._head = self._source.head()
         head = self._head
-        waiting = [
-            state
-            for state in self._held.values()
-            if state.position < head and state.not_before <= now and not state.paused
-        ]
-        for state in self._held.values():
-            metrics.tell(state.view.name, state.position, head)
-            if state not in waiting and now - state.beaten > BEAT:
-                self._beat(connection, state, head)
-        if not waiting:
+        waiting_states: list[Held] = []
+        for state in holdings:
+            metrics.tell(state.view.name, state.positions, head)
+            if state.position < head and state.not_before <= now and not state.paused:
+                waiting_states.append(state)
+            elif now - state.beaten > BEAT:
+                holdings.beat(state, head)
+        if not waiting_states:
             return False
         # The hindmost first, up to the next one: so they meet, and from then on share their pages.
-        behind = min(state.position for state in waiting)
-        group = [state for state in waiting if state.position == behind]
-        others = [state.position for state in waiting if state.position > behind]
+        places = {at for state in waiting_states for at in state.positions.values() if at < head}
+        behind = min(places)
+        to = min([head, *(places - {behind})])
         with _uncollected():
-            self._advance(connection, group, behind, min([head, *others]), head)
+            self._advance(connection, holdings, turns_at(waiting_states, behind), behind, to, head)
         return True
 
     def _advance(
         self,
         connection: checkpoints.Connection,
-        group: list[Held],
+        holdings: Holdings,
+        turns: list[Turn],
         behind: int,
         to: int,
         head: int,
     ) -> None:
         started = time.perf_counter()
-        topics = sorted(frozenset[str]().union(*(state.topics for state in group)))
-        page, to = self._pages.read(behind, to, topics)
+        topics = sorted(frozenset[str]().union(*(turn.state.topics for turn in turns)))
+        page, to = self._pages.read(behind, to, topics, turns[0].streams)
         if page:
             age = max(0.0, time.time() - page[0].recorded_at.timestamp())
-            for state in group:
-                metrics.gap_seconds.labels(state.view.name).set(age)
+            for turn in turns:
+                metrics.gap_seconds.labels(turn.state.view.name).set(age)
         try:
-            self._commit(connection, group, page, behind, to, head, started)
+            self._commit(connection, turns, page, behind, to, head, started)
+            return
         except psycopg.OperationalError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a fold raises
-            for state in group:
-                state.writer = None  # its staging table went with the transaction
-            if len(group) == 1:
-                self._recover(connection, group[0], error, page, behind, to, head)
+            for turn in turns:
+                turn.state.writer = None  # its staging table went with the transaction
+            if len(turns) == 1:
+                self._recover(connection, holdings, turns[0], error, page, behind, to, head)
                 return
-            for state in group:
-                try:
-                    self._commit(connection, [state], page, behind, to, head, time.perf_counter())
-                except psycopg.OperationalError:
-                    raise
-                except Exception as one:  # noqa: BLE001 - likewise
-                    state.writer = None
-                    self._recover(connection, state, one, page, behind, to, head)
+        for turn in turns:
+            try:
+                self._commit(connection, [turn], page, behind, to, head, time.perf_counter())
+            except psycopg.OperationalError:
+                raise
+            except Exception as error:  # noqa: BLE001 - likewise
+                turn.state.writer = None
+                self._recover(connection, holdings, turn, error, page, behind, to, head)
 
     def _recover(
         self,
         connection: checkpoints.Connection,
-        state: Held,
+        holdings: Holdings,
+        turn: Turn,
         error: Exception,
         page: Sequence[Recorded],
         behind: int,
@@ -194,37 +223,40 @@ class Runner:
         try:
             if isinstance(error, Fenced):
                 raise error
-            self._isolate(connection, state, page, behind, to, head)
+            self._isolate(connection, holdings, turn, page, behind, to, head)
         except Fenced:
-            self._forget(connection, state)  # rebuilt or taken over: look again where it is now
+            # Rebuilt or taken over: look again where it is now.
+            holdings.forget(turn.state)
 
     def _isolate(
         self,
         connection: checkpoints.Connection,
-        state: Held,
+        holdings: Holdings,
+        turn: Turn,
         page: Sequence[Recorded],
         behind: int,
         to: int,
         head: int,
     ) -> None:
         """Commit a page that failed, but for the poisoned events and those behind them."""
+        state = turn.state
         name = state.view.name
         metrics.failures.labels(name).inc()
         started = time.perf_counter()
         try:
             with connection.transaction():
                 status = "live" if to >= head else "catching_up"
-                self._move(connection, state, behind, to, status, started)
+                self._move(connection, turn, behind, to, status, started)
                 writer = ViewWriter(state.view, connection, state.view.table)
                 poisoned = mending.apply_what_can_be(connection, writer, state.mine(page))
                 for event, fault in poisoned:
-                    quarantine.put(connection, name, event, fault)
+                    quarantine.put(connection, name, event, fault, state.view.partitions)
                     metrics.poisoned.labels(name).inc()
-                self._notify(connection, to, [name], None)
+                notify(connection, to, {name: turn.told()}, None)
         except (psycopg.OperationalError, Fenced):
             raise
         except Exception as error:  # noqa: BLE001 - not an event's fault: the view's, or ours
-            self._failed(connection, state, error, head)
+            self._failed(holdings, state, error, head)
             return
         for event, fault in poisoned:
             log.error(
@@ -235,45 +267,34 @@ class Runner:
                 topic=event.event.TOPIC,
                 error=quarantine.describe(fault),
             )
-        state.position = to
+        turn.moved(to)
         state.beaten = time.monotonic()
-        self._take_in(connection, state)
+        holdings.take_in(state)
 
-    def _look(self, connection: checkpoints.Connection) -> None:
-        """Take note of what operators ask, and try again what is due."""
-        self._looked_at = time.monotonic()
-        paused = {name for (name,) in connection.execute(checkpoints.PAUSED)}
-        for state in list(self._held.values()):
-            state.paused = state.view.name in paused
-            self._take_in(connection, state)
-            for waiting in list(state.waiting.values()):
-                if waiting.item.state == "discarded" or (
-                    waiting.item.state == "retrying" and waiting.due and not state.paused
-                ):
-                    self._mend(connection, state, waiting)
-
-    def _take_in(self, connection: checkpoints.Connection, state: Held) -> None:
-        found = quarantine.open_items(connection, state.view.name)
-        state.waiting = {waiting.item.stream_id: waiting for waiting in reversed(found)}
-        metrics.quarantined.labels(state.view.name).set(len(state.waiting))
-
-    def _mend(self, connection: checkpoints.Connection, state: Held, waiting: Waiting) -> None:
+    def _mend(
+        self,
+        connection: checkpoints.Connection,
+        holdings: Holdings,
+        state: Held,
+        waiting: Waiting,
+    ) -> None:
         self._pages.settle()
+        name, partition = state.view.name, waiting.item.partition
+        position = state.positions[partition]
         with connection.transaction():
-            row = connection.execute(checkpoints.LOCK, (state.view.name,)).fetchone()
-            if row != (state.generation, state.position):
+            row = connection.execute(checkpoints.LOCK, (name, partition)).fetchone()
+            if row != (state.generation, position):
                 return  # rebuilt meanwhile: the next batch finds out
             writer = ViewWriter(state.view, connection, state.view.table)
-            mending.mend(
-                connection, writer, self._source, waiting, state.position, sorted(state.topics)
-            )
-            self._notify(connection, state.position, [state.view.name], None)
-        self._take_in(connection, state)
+            mending.mend(connection, writer, self._source, waiting, position)
+            moved = Turn(state, (partition,)).told()
+            notify(connection, position, {name: moved}, None)
+        holdings.take_in(state)
 
     def _commit(
         self,
         connection: checkpoints.Connection,
-        group: list[Held],
+        turns: list[Turn],
         page: Sequence[Recorded],
         behind: int,
         to: int,
@@ -285,20 +306,19 @@ class Runner:
         status = "live" if to >= head else "catching_up"
         with connection.transaction():
             # First the checkpoints: their locks fence, and come before those of the rows.
-            for state in group:
-                self._move(connection, state, behind, to, status, started)
-            for state in group:
-                if state.writer is None:
-                    state.writer = ViewWriter(state.view, connection, state.view.table)
+            for turn in turns:
+                self._move(connection, turn, behind, to, status, started)
+            for state, _ in turns:
                 mine = state.mine(page)
                 counts[state.view.name] = len(mine)
                 if mine:
-                    touched = state.writer.apply(mine)
+                    touched = state.writes(connection).apply(mine)
                     users = None if users is None or touched is None else users | touched
-            self._notify(connection, to, [state.view.name for state in group], users)
+            notify(connection, to, {turn.state.view.name: turn.told() for turn in turns}, users)
         seconds = time.perf_counter() - started
-        for state in group:
-            state.position = to
+        for turn in turns:
+            turn.moved(to)
+            state = turn.state
             state.failures = 0
             state.error = None
             state.beaten = time.monotonic()
@@ -306,39 +326,23 @@ class Runner:
             state.rate = count / seconds if count else state.rate
             metrics.events.labels(state.view.name).inc(count)
             metrics.batch.labels(state.view.name).observe(seconds)
-            metrics.tell(state.view.name, state.position, head)
-
-    def _notify(
-        self,
-        connection: checkpoints.Connection,
-        position: int,
-        names: list[str],
-        users: set[UUID] | None,
-    ) -> None:
-        """Say how far these are and whose rows changed (None: anybody's), with the commit."""
-        named = users is not None and len(users) <= USERS_NAMED
-        notice = {
-            "position": position,
-            "projections": names,
-            "users": [str(user) for user in users or ()] if named else None,
-        }
-        connection.execute(
-            "SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(notice).decode())
-        )
+            metrics.tell(state.view.name, state.positions, head)
 
     def _move(
         self,
         connection: checkpoints.Connection,
-        state: Held,
+        turn: Turn,
         behind: int,
         to: int,
         status: str,
         started: float,
     ) -> None:
+        state = turn.state
         moved = connection.execute(
             checkpoints.ADVANCE,
             {
                 "name": state.view.name,
+                "partitions": list(turn.partitions),
                 "generation": state.generation,
                 "from": behind,
                 "to": to,
@@ -349,12 +353,10 @@ class Runner:
             },
             prepare=True,
         )
-        if moved.rowcount != 1:
+        if moved.rowcount != len(turn.partitions):
             raise Fenced(state.view.name)
 
-    def _failed(
-        self, connection: checkpoints.Connection, state: Held, error: Exception, head: int
-    ) -> None:
+    def _failed(self, holdings: Holdings, state: Held, error: Exception, head: int) -> None:
         state.writer = None
         metrics.failures.labels(state.view.name).inc()
         state.failures += 1
@@ -370,70 +372,39 @@ class Runner:
             sqlstate=getattr(error, "sqlstate", None),
             retry_in=backoff,
         )
-        self._beat(connection, state, head)
+        holdings.beat(state, head)
 
-    def _beat(self, connection: checkpoints.Connection, state: Held, head: int) -> None:
-        if state.error is not None:
-            status = "stalled"
-        else:
-            status = "live" if state.position >= head else "catching_up"
-        connection.execute(
-            checkpoints.BEAT, (status, self._owner, state.error, state.view.name), prepare=True
+    def _connected(self) -> tuple[checkpoints.Connection, Holdings]:
+        if self._connection is None or self._connection.closed or self._holdings is None:
+            self._connection = connection = self._connect()
+            self._holdings = Holdings(connection, self._views, self._owner)
+        return self._connection, self._holdings
+
+    def _connect(self) -> checkpoints.Connection:
+        return psycopg.connect(
+            self._dsn,
+            autocommit=True,
+            row_factory=tuple_row,
+            connect_timeout=5,
+            # Rows and checkpoint are lost together or not at all, and what is lost is folded again:
+            # waiting for the disk would buy nothing. A machine that is cut off loses its leases
+            # within five seconds, and learns of it as soon.
+            options=f"-c role={self._role} -c timezone=UTC -c synchronous_commit=off"
+            " -c enable_seqscan=off -c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1"
+            " -c tcp_keepalives_count=2 -c tcp_user_timeout=4000",
+            keepalives_idle=2,
+            keepalives_interval=1,
+            keepalives_count=2,
+            tcp_user_timeout=4000,
+            application_name="mindstream-projector",
         )
-        state.beaten = time.monotonic()
-
-    def _lease(self, connection: checkpoints.Connection) -> None:
-        missing = [view for name, view in self._views.items() if name not in self._held]
-        if not missing or time.monotonic() - self._leased_at < 0.5:
-            return
-        self._leased_at = time.monotonic()
-        checkpoints.ensure(connection, [(view.name, view.version) for view in missing])
-        for view in missing:
-            row = connection.execute(checkpoints.TRY_LEASE, (view.name,)).fetchone()
-            if row is None or not row[0]:
-                continue
-            checkpoint = checkpoints.read_all(connection)[view.name]
-            if checkpoint.version != view.version:
-                self._announce(connection, view, checkpoint)
-                continue
-            state = self._held[view.name] = Held(view, checkpoint)
-            self._take_in(connection, state)
-            log.info("projection_leased", projection=view.name, position=checkpoint.position)
-
-    def _announce(
-        self, connection: checkpoints.Connection, view: RowView[Any], built: Checkpoint
-    ) -> None:
-        """Rows of another version stay as they are, and say so, until somebody rebuilds them."""
-        remedy = f"version {view.version} waits for: mindstream projections rebuild {view.name}"
-        if built.error != remedy:
-            log.error("projection_version_changed", projection=view.name, built=built.version)
-        connection.execute(checkpoints.BEAT, ("stopped", self._owner, remedy, view.name))
-        connection.execute(checkpoints.RELEASE, (view.name,))
-
-    def _forget(self, connection: checkpoints.Connection, state: Held) -> None:
-        connection.execute(checkpoints.RELEASE, (state.view.name,))
-        del self._held[state.view.name]
-        self._leased_at = 0.0
-
-    def _connected(self) -> checkpoints.Connection:
-        if self._connection is None or self._connection.closed:
-            self._held = {}
-            self._connection = psycopg.connect(
-                self._dsn,
-                autocommit=True,
-                row_factory=tuple_row,
-                connect_timeout=5,
-                # Rows and checkpoint are lost together or not at all, and what is lost is folded
-                # again: waiting for the disk would buy nothing.
-                options=f"-c role={self._role} -c timezone=UTC -c synchronous_commit=off"
-                " -c enable_seqscan=off",
-                application_name="mindstream-projector",
-            )
-        return self._connection
 
     def close(self) -> None:
         """Give up connections and leases; ``step`` takes them again."""
-        self._held = {}
+        for state in self._holdings or ():
+            for partition in state.positions:
+                metrics.forget(state.view.name, partition)
+        self._holdings = None
         self._pages.forget()
         self._source.close()
         if self._connection is not None:

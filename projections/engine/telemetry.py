@@ -7,7 +7,8 @@ silent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import msgspec
@@ -49,8 +50,8 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 STATUSES = """
-SELECT c.name, c.version, c.generation, c.position, c.status, c.owner, c.error, c.batch_seconds,
-       c.events_per_second, c.rebuild, c.advanced_at, c.heartbeat_at,
+SELECT c.name, c.partition, c.version, c.generation, c.position, c.status, c.owner, c.error,
+       c.batch_seconds, c.events_per_second, c.rebuild, c.advanced_at, c.heartbeat_at,
        extract(epoch FROM clock_timestamp() - c.heartbeat_at)::float8,
        extract(epoch FROM clock_timestamp() - c.advanced_at)::float8,
        coalesce((SELECT max(position) FROM events), 0),
@@ -59,33 +60,77 @@ SELECT c.name, c.version, c.generation, c.position, c.status, c.owner, c.error, 
        c.paused,
        (SELECT count(DISTINCT q.stream_id) FROM projection_quarantine q
         WHERE q.projection = c.name AND NOT q.settled)
-FROM projection_checkpoints c WHERE c.partition = 0 ORDER BY c.name
+FROM projection_checkpoints c ORDER BY c.name, c.partition
 """
 """All checkpoints, with the head and the age of the first event that each has not folded."""
 
 
-def status_of(row: Sequence[Any]) -> ProjectionStatus:
-    """The status of one row of ``STATUSES``."""
-    checkpoint = Checkpoint(*row[:14])
-    head, age = max(row[14], checkpoint.position), max(0.0, row[15])
-    gap = head - checkpoint.position
-    status = "paused" if row[16] else _judge(checkpoint, gap, age)
+class _Row(msgspec.Struct, frozen=True):
+    """A row of ``STATUSES``; ``age`` is that of the first event not included, in seconds."""
+
+    checkpoint: Checkpoint
+    head: int
+    age: float
+    paused: bool
+    quarantined: int
+
+    @property
+    def gap(self) -> int:
+        return self.head - self.checkpoint.position
+
+    @property
+    def status(self) -> Status:
+        return "paused" if self.paused else _judge(self.checkpoint, self.gap, self.age)
+
+
+def statuses_of(rows: Iterable[Sequence[Any]]) -> list[ProjectionStatus]:
+    """The statuses of all projections, by name, of the rows of ``STATUSES``."""
+    read = [_row(row) for row in rows]
+    grouped = groupby(read, key=lambda row: row.checkpoint.name)
+    return [_status_of(list(partitions)) for _, partitions in grouped]
+
+
+def _row(row: Sequence[Any]) -> _Row:
+    checkpoint = Checkpoint(*row[:15])
+    head = max(row[15], checkpoint.position)
+    return _Row(checkpoint, head, max(0.0, row[16]), row[17], row[18])
+
+
+def _status_of(rows: Sequence[_Row]) -> ProjectionStatus:
+    """A projection is as far as its hindmost partition, and as badly off as its worst."""
+    found = [row.checkpoint for row in rows]
+    head = max(row.head for row in rows)
+    position = min(each.position for each in found)
+    rebuild = found[0].rebuild
+    status = min((row.status for row in rows), key=_WORST_FIRST.index)
+    if rebuild is not None and status in ("catching_up", "live"):
+        status = "rebuilding"
+    # What is held by one process is folded in one batch, whose rate stands with each partition.
+    rates = {each.owner: each.events_per_second for each in found}
     return ProjectionStatus(
-        name=checkpoint.name,
-        version=checkpoint.version,
+        name=found[0].name,
+        version=found[0].version,
         status=status,
-        generation=checkpoint.generation,
-        position=checkpoint.position,
+        generation=found[0].generation,
+        position=position,
         head=head,
-        gap_events=gap,
-        gap_seconds=round(age if gap else 0.0, 3),
-        events_per_second=round(checkpoint.events_per_second, 1),
-        partitions=(Partition(0, checkpoint.position, checkpoint.owner, status),),
-        quarantined_streams=row[17],
+        gap_events=head - position,
+        gap_seconds=round(max((row.age for row in rows if row.gap), default=0.0), 3),
+        events_per_second=round(sum(rates.values()), 1),
+        partitions=tuple(
+            Partition(
+                row.checkpoint.partition, row.checkpoint.position, row.checkpoint.owner, row.status
+            )
+            for row in rows
+        ),
+        quarantined_streams=rows[0].quarantined,
         blocked_by=None,
-        rebuild=checkpoint.rebuild,
-        error=checkpoint.error,
+        rebuild=rebuild,
+        error=next((each.error for each in found if each.error), None),
     )
+
+
+_WORST_FIRST: list[Status] = ["paused", "stalled", "stopped", "catching_up", "live"]
 
 
 def _judge(checkpoint: Checkpoint, gap: int, age: float) -> Status:
@@ -96,6 +141,4 @@ def _judge(checkpoint: Checkpoint, gap: int, age: float) -> Status:
         return "stalled"
     if checkpoint.owner is None or checkpoint.silent_seconds > STALLED_AFTER:
         return "stopped"
-    if checkpoint.rebuild is not None:
-        return "rebuilding"
     return "catching_up" if gap > 0 and checkpoint.status != "live" else "live"

@@ -20,6 +20,9 @@ from domain.event import Event, Recorded
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
+PARTITIONS = 4
+"""Partitions of a view whose streams may be folded apart: so many projectors share its work."""
+
 
 class RowView(Generic[Row]):
     """A view with one row for each key; subclasses are stateless.
@@ -40,6 +43,11 @@ class RowView(Generic[Row]):
     """Whether all events of a row come from one stream, so that streams may be folded apart."""
     personal: ClassVar[tuple[str, ...]] = ()
     """Columns that hold what people wrote: a comparison shows only whether they differ."""
+
+    @property
+    def partitions(self) -> int:
+        """How many checkpoints the view has; another number is another version of it."""
+        return PARTITIONS if self.partitioned else 1
 
     def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
         """Keys of the rows that this event touches, most often one."""

@@ -147,7 +147,7 @@ class EngineMachine(RuleBasedStateMachine):
             Breakable.broken = False
             quarantine.retry(self.asked)
             for _ in range(50):
-                self.runner._looked_at = 0.0
+                self.runner.look()
                 if not self.runner.step() and not self._open():
                     break
             assert self.diary.rows() == self._model()

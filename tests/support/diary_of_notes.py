@@ -82,11 +82,23 @@ class Diary:
             return {row[0]: Note(*row) for row in found}
 
     def checkpoint(self) -> dict[str, Any]:
+        """That of the hindmost partition."""
         with psycopg.connect(self.database.owner_dsn) as connection:
             cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
-            row = cursor.execute("SELECT * FROM projection_checkpoints").fetchone()
+            row = cursor.execute(
+                "SELECT * FROM projection_checkpoints ORDER BY position LIMIT 1"
+            ).fetchone()
             assert row is not None
             return row
+
+    def owners(self) -> dict[int, str]:
+        """Whose each partition is, as the process says it."""
+        with psycopg.connect(self.database.owner_dsn) as connection:
+            return dict(
+                connection.execute(
+                    "SELECT partition, owner FROM projection_checkpoints WHERE owner IS NOT NULL"
+                ).fetchall()
+            )
 
     def runner(self, view: Notes | None = None, **options: Any) -> Runner:
         made = Runner(self.database.write_dsn, self.source(), [view or Notes()], **options)

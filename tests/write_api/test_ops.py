@@ -414,7 +414,7 @@ async def test_a_fresh_read_of_what_waits_in_quarantine_is_refused(
     with owner(database) as connection:  # as the projector does in that transaction
         connection.execute(
             "SELECT pg_notify('mindstream_projected', %s)",
-            (f'{{"position": {event["position"]}, "projections": [], "users": null}}',),
+            (f'{{"position": {event["position"]}, "projections": {{}}, "users": null}}',),
         )
 
     async def refused() -> bool:

@@ -176,11 +176,11 @@ def test_a_paused_projection_is_left_alone(diary: Diary, asked: psycopg.Connecti
     runner = diary.runner()
     runner.catch_up()
     asked.execute("UPDATE projection_checkpoints SET paused = true")
-    runner._looked_at = 0.0
+    runner.look()
     diary.some(5)
     assert not runner.step()
     assert diary.rows() != diary.model
     asked.execute("UPDATE projection_checkpoints SET paused = false")
-    runner._looked_at = 0.0
+    runner.look()
     runner.catch_up()
     assert diary.rows() == diary.model
