@@ -1,0 +1,124 @@
+"""Projectors on several machines, and whatever else runs, killed again and again.
+
+In the end every read model must be what a fold of the events says: ``verify`` compares them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bootstrap.views import VIEWS
+from tests.e2e.conftest import OPERATOR, WITHOUT_LIMITS
+from tests.support.generated_diary import GeneratedDiary
+from tests.support.machines import Machine
+from tests.support.people import People, Person, people_at, token_of
+from tests.support.rough import is_there_once, kill, pid_of, wait_for_another, writing
+from tests.support.servers import wait_until
+from tests.support.upped import Up, prepared
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+
+ENTRIES = "/v1/ops/projections/journal.entries"
+DIARY = GeneratedDiary(1_500, seed=23)
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[Up]:
+    with prepared(**WITHOUT_LIMITS) as running:
+        running.start()
+        yield running
+        assert running.stop() == 0
+        assert running.left() == []
+
+
+@pytest.fixture(scope="module")
+def crowd(system: Up) -> Iterator[People]:
+    with people_at(system.gateway) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def operator(crowd: People) -> Person:
+    return crowd.log_in(*OPERATOR)
+
+
+@pytest.fixture
+def second(system: Up) -> Iterator[Machine]:
+    machine = Machine(system)
+    yield machine
+    machine.close()
+
+
+def owners(operator: Person) -> list[int]:
+    """The pids of the processes that hold the partitions of the entry list."""
+    partitions = operator.get(ENTRIES).json()["data"]["partitions"]
+    return [int((each["owner"] or ":0").rpartition(":")[2]) for each in partitions]
+
+
+def every_read_model_is_its_fold(system: Up) -> None:
+    for view in VIEWS:
+        done = system.cli("projections", "verify", view.name, "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        assert found["equal"], found
+
+
+def test_two_machines_share_and_take_over(
+    system: Up, crowd: People, operator: Person, second: Machine, request: pytest.FixtureRequest
+) -> None:
+    both = {second.pid, pid_of(system, "projector")}
+    wait_until(lambda: set(owners(operator)) == both, seconds=10, what="both hold partitions")
+    counts = sorted(owners(operator).count(pid) for pid in both)
+    assert counts == [2, 2]
+    person = crowd.new()
+    path = person.begin_import(DIARY.raw)
+    for round_ in range(10 if request.config.getoption("--long") else 2):
+        if round_ % 2:
+            dead = kill(system, "projector")
+            wait_for_another(system, "projector", dead)
+        else:
+            dead = second.kill()
+        began = time.monotonic()
+        probe = token_of(person.write(f"1970-01-{round_ + 1:02}"))
+        assert person.get("/v1/journal/entries", headers=probe).status_code == 200
+        wait_until(lambda pid=dead: pid not in owners(operator), seconds=5, what="it is taken over")
+        assert time.monotonic() - began < 5
+    operation, fresh = person.ended(path)
+    assert operation["result"]["accepted"] == len(DIARY.entries)
+    assert len(person.whole_list(fresh)) == len(DIARY.entries) + round_ + 1
+    every_read_model_is_its_fold(system)
+
+
+def test_whatever_is_killed_the_read_models_are_their_fold(
+    system: Up, crowd: People, second: Machine, request: pytest.FixtureRequest
+) -> None:
+    draw = random.Random(41)
+    person = crowd.new()
+    times = 200 if request.config.getoption("--long") else 8
+    victims = [*system.processes(), "the second machine's projector"]
+    with writing(person, writers=4) as said:
+        for number in range(times):
+            wanted = len(said) + draw.randrange(5, 40)
+            wait_until(lambda n=wanted: len(said) >= n, seconds=60, what="writes go on")
+            victim = (
+                victims[number % len(victims)] if number < len(victims) else draw.choice(victims)
+            )
+            if victim in system.processes():
+                wait_for_another(system, victim, kill(system, victim))
+            else:
+                second.kill()
+    wait_until(
+        lambda: crowd.anonymous.get("/health/ready").status_code == 200,
+        seconds=20,
+        what="everything is ready again",
+    )
+    probe = person.write("2099-01-01")
+    fresh = token_of(person.delete(probe.headers["Location"], 1))
+    is_there_once(person, said, fresh)
+    every_read_model_is_its_fold(system)
