@@ -139,7 +139,7 @@ def test_a_rebuild_under_writes(system: Up, crowd: People, request: pytest.Fixtu
                 assert (found.status_code, found.json()["data"]) == (200, shown[path]), path
                 next(reads)
 
-    mail = len(list(system.home.glob("mail/**/*")))
+    mail = mails(system)
     with running(write, write, write, write, read):
         results = {}
         for name in ("journal.entries", "journal.days"):
@@ -152,9 +152,8 @@ def test_a_rebuild_under_writes(system: Up, crowd: People, request: pytest.Fixtu
         assert result["checksum_live"] == result["checksum_shadow"]
     assert next(reads) > 50
     assert max(waits) < 1.0, f"a read of one's own write waited {max(waits):.2f} s"
-    assert len(list(system.home.glob("mail/**/*"))) == mail, "a rebuild sends nothing"
-    listed = {entry["date"] for entry in writer.whole_list(_after(writer))}
-    assert listed == set(written.dates)
+    assert mails(system) == mail, "a rebuild sends nothing"
+    assert {each["date"] for each in writer.whole_list(_after(writer))} == set(written.dates)
     for name in results:
         accepted = operator.post(f"{PROJECTIONS}/{name}/verify")
         operation, _ = operator.ended(accepted.headers["Location"], seconds=900)
@@ -168,6 +167,11 @@ PAGES = (
     "/v1/journal/streak",
     "/v1/journal/tags",
 )
+
+
+def mails(system: Up) -> int:
+    """How many were sent."""
+    return len(list(system.home.glob("mail/**/*")))
 
 
 def answer(person: Person, path: str, fresh: dict[str, str]) -> Any:
