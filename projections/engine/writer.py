@@ -6,58 +6,28 @@ upsert. Owns no transaction: the runner's holds rows and checkpoint together.
 
 from __future__ import annotations
 
+import collections
 import inspect
 import itertools
-from collections.abc import Iterable, Sequence
-from struct import Struct
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import psycopg
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from domain.event import Recorded
+from projections.engine.copying import SIGNATURE, TRAILER, RowEncoder, is_encoded
 from projections.engine.view import RowView
 
 USERS_NAMED = 100
 """Users that are told apart in one batch at most."""
+ROWS = 64
+"""Rows encoded and sent at once: the server reads them while the next ones are encoded."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-_Keys = list[tuple[Any, ...]]
-_Touches = list[tuple[int, Recorded]]
-
-
-class _TextArray(list[str]):
-    """Stands for ``text[]`` where psycopg looks for a dumper by the type's number."""
-
-
-class _TextArrayDumper(Dumper):
-    """``text[]`` in binary at once; psycopg's own goes through each element's dumper."""
-
-    format = Format.BINARY
-    oid = 1009
-
-    def dump(self, obj: Sequence[str | None]) -> bytes:
-        """The array as the server's ``array_recv`` takes it."""
-        if not obj:
-            return _ARRAY(0, 0, 25)
-        parts = [_ARRAY(1, int(None in obj), 25) + _BOUNDS(len(obj), 1)]
-        for item in obj:
-            if item is None:
-                parts.append(b"\xff\xff\xff\xff")
-            else:
-                raw = item.encode()
-                parts.append(_LENGTH(len(raw)))
-                parts.append(raw)
-        return b"".join(parts)
-
-
-_ARRAY = Struct("!iiI").pack
-_BOUNDS = Struct("!ii").pack
-_LENGTH = Struct("!i").pack
+_Touched = tuple[list[tuple[Any, ...]], list[tuple[int, Recorded]], bytearray, list[int]]
 
 
 class ViewWriter:
@@ -66,20 +36,26 @@ class ViewWriter:
     def __init__(self, view: RowView[Any], connection: Connection, table: str) -> None:
         self.view = view
         self._connection = connection
-        connection.adapters.register_dumper(_TextArray, _TextArrayDumper)
-        self._columns = tuple(field.name for field in msgspec.structs.fields(view.row))
-        self._types = _column_types(connection, table, self._columns)
-        self._key_types = [self._types[self._columns.index(name)] for name in view.key]
+        fields = msgspec.structs.fields(view.row)
+        self._columns = tuple(field.name for field in fields)
+        types = _column_types(connection, table, self._columns)
+        self._encode = RowEncoder(connection, view.row, types)
+        key_types = [types[self._columns.index(name)][0] for name in view.key]
         columns = _list(self._columns)
         key = _list(view.key)
         rest = [name for name in self._columns if name not in view.key]
         staging = Identifier(f"staging_{table}")
         self._key_of_row = tuple(self._columns.index(name) for name in view.key)
         self._load = SQL("SELECT {} FROM {} WHERE ({}) IN (SELECT * FROM unnest({}))").format(
-            columns,
+            SQL(", ").join(
+                SQL("convert_to({}, 'UTF8')" if is_encoded(name, field.type) else "{}").format(
+                    Identifier(field.name)
+                )
+                for field, (name, _) in zip(fields, types, strict=True)
+            ),
             Identifier(table),
             key,
-            SQL(", ").join(SQL(f"%s::{kind}[]") for kind in self._key_types),
+            SQL(", ").join(SQL(f"%s::{kind}[]") for kind in key_types),
         )
         self._copy = SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
             Identifier(table), columns
@@ -100,7 +76,7 @@ class ViewWriter:
         self._delete = SQL("DELETE FROM {} WHERE ({}) IN (SELECT * FROM unnest({}))").format(
             Identifier(table),
             key,
-            SQL(", ").join(SQL(f"%s::{kind}[]") for kind in self._key_types),
+            SQL(", ").join(SQL(f"%s::{kind}[]") for kind in key_types),
         )
 
     def apply(self, events: Iterable[Recorded], *, careful: bool = False) -> set[UUID] | None:
@@ -108,7 +84,7 @@ class ViewWriter:
 
         ``careful`` loads the rows of every key, also of those that cannot exist yet.
         """
-        keys, touched, fresh = self._keys(events, careful)
+        keys, touched, fresh, last = self._keys(events, careful)
         rows: list[Any] = [None] * len(keys)
         loaded: list[Any] = rows
         if known := [at for at in range(len(keys)) if not fresh[at]]:
@@ -117,14 +93,23 @@ class ViewWriter:
                 rows[at] = found.get(keys[at])
             loaded = list(rows)
         fold = self.view.fold
-        for at, recorded in touched:
-            rows[at] = fold(keys[at], rows[at], recorded)
-        inserted = [row for at, row in enumerate(rows) if fresh[at] and row is not None]
+
+        def inserted() -> Iterator[Any]:
+            """Fold all events; new rows as soon as no later event of these touches them."""
+            for number, (at, recorded) in enumerate(touched):
+                rows[at] = row = fold(keys[at], rows[at], recorded)
+                if fresh[at] and last[at] == number and row is not None:
+                    yield row
+
+        if any(fresh):
+            self._copy_rows(self._copy, inserted())  # the server writes while we fold
+        else:
+            collections.deque(inserted(), 0)
         changed = [row for at in known if (row := rows[at]) is not None and row is not loaded[at]]
         gone = [keys[at] for at in known if rows[at] is None and loaded[at] is not None]
-        self._write(inserted, changed, gone)
-        before = () if loaded is rows else (row for row in loaded if row is not None)
-        return self._users(itertools.chain(inserted, changed, before))
+        self._change(changed, gone)
+        before = () if loaded is rows else loaded
+        return self._users(row for row in itertools.chain(rows, before) if row is not None)
 
     def _users(self, rows: Iterable[Any]) -> set[UUID] | None:
         """Whose rows these are, or None: so many people's that they need not be told apart."""
@@ -140,40 +125,41 @@ class ViewWriter:
         """Put this row, or none, in the place of whatever the key has."""
         self._connection.execute(self._delete, [[part] for part in key])
         if row is not None:
-            self._copy_rows(self._copy, [row])
+            self._copy_rows(self._copy, iter([row]))
 
     def forget_staging(self) -> None:
         """Make the staging table anew: the transaction that made it was rolled back."""
         self._staged = False
 
-    def _keys(self, events: Iterable[Recorded], careful: bool) -> tuple[_Keys, _Touches, bytearray]:
+    def _keys(self, events: Iterable[Recorded], careful: bool) -> _Touched:
         """The keys that are touched, by which events, and for each whether it cannot exist yet.
 
-        Keys are numbered once and then handled by number: hashing a UUID is slow.
+        Last come the numbers of the events that touch each key last. Keys are numbered once and
+        then handled by number: hashing a UUID is slow.
         """
         keys_of, creates = self.view.keys_of, self.view.creates
         numbers: dict[tuple[Any, ...], int] = {}
-        touched: _Touches = []
+        touched: list[tuple[int, Recorded]] = []
         fresh = bytearray()
+        last: list[int] = []
         for recorded in events:
             new = not careful and creates(recorded)
             for key in keys_of(recorded):
                 at = numbers.setdefault(key, len(fresh))
                 if at == len(fresh):
                     fresh.append(new)
+                    last.append(len(touched))
+                else:
+                    last[at] = len(touched)
                 touched.append((at, recorded))
-        return list(numbers), touched, fresh
+        return list(numbers), touched, fresh, last
 
-    def _write(
-        self, inserted: Sequence[Any], changed: Sequence[Any], gone: Sequence[tuple[Any, ...]]
-    ) -> None:
-        if inserted:
-            self._copy_rows(self._copy, inserted)
+    def _change(self, changed: Sequence[Any], gone: Sequence[tuple[Any, ...]]) -> None:
         if changed:
             if not self._staged:
                 self._connection.execute(self._make_staging)
                 self._staged = True
-            self._copy_rows(self._copy_staging, changed)
+            self._copy_rows(self._copy_staging, iter(changed))
             self._connection.execute(self._upsert)
         if gone:
             columns = [list(column) for column in zip(*gone, strict=True)]
@@ -190,13 +176,12 @@ class ViewWriter:
             }
         return {tuple(row[at] for at in position): kind(*row) for row in cursor}
 
-    def _copy_rows(self, copy_into: Composed, rows: Sequence[Any]) -> None:
-        astuple = msgspec.structs.astuple
+    def _copy_rows(self, copy_into: Composed, rows: Iterator[Any]) -> None:
         with self._connection.cursor().copy(copy_into) as copy:
-            copy.set_types(self._types)
-            write = copy.write_row
-            for row in rows:
-                write(astuple(row))
+            copy.write(SIGNATURE)
+            while some := list(itertools.islice(rows, ROWS)):
+                copy.write(self._encode(some))
+            copy.write(TRAILER)
 
 
 def _list(names: Iterable[str]) -> Composed:
@@ -211,13 +196,16 @@ def _update(columns: Sequence[str]) -> Composable:
     )
 
 
-def _column_types(connection: Connection, table: str, columns: Sequence[str]) -> list[str]:
+def _column_types(
+    connection: Connection, table: str, columns: Sequence[str]
+) -> list[tuple[str, int]]:
+    """Name and number of each column's type."""
     rows = connection.execute(
-        "SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute a"
+        "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypid::int8 FROM pg_attribute a"
         " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
         (table,),
     ).fetchall()
-    types: dict[str, str] = dict(rows)
+    types: dict[str, tuple[str, int]] = {name: (kind, oid) for name, kind, oid in rows}
     missing = [name for name in columns if name not in types]
     if missing:
         raise LookupError(f"table {table} lacks {', '.join(missing)}: is it migrated?")

@@ -121,7 +121,7 @@ class EntryRow(msgspec.Struct, frozen=True, gc=False):
     state: State
     updated_at: datetime.datetime
     version: int
-    document: str
+    document: bytes
 
 
 _encode = msgspec.json.Encoder().encode
@@ -168,7 +168,7 @@ class Entries(RowView[EntryRow]):
                 "active",
                 at,
                 version,
-                _encode(_document(event, "active", version, at, at)).decode(),
+                _encode(_document(event, "active", version, at, at)),
             )
         if row is None:
             raise ValueError(f"{recorded.stream_id} does not begin with EntryWritten")
@@ -191,7 +191,7 @@ class Entries(RowView[EntryRow]):
             state=document.state,
             updated_at=at,
             version=version,
-            document=_encode(document).decode(),
+            document=_encode(document),
         )
 
 

@@ -87,7 +87,7 @@ def test_rows_are_folds_of_the_stream(first: Draft, decisions: list[Any]) -> Non
     assert entry is not None
     listed, day, tagged = rows
     assert msgspec.json.decode(listed.document, type=EntryDocument) == document_of(entry)
-    assert listed.document.encode() == msgspec.json.encode(document_of(entry))
+    assert listed.document == msgspec.json.encode(document_of(entry))
     for name in ("date", "mood", "is_private", "state", "version", "updated_at"):
         assert getattr(listed, name) == getattr(entry, name)
     assert listed.tags == list(entry.tags)
