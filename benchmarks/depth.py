@@ -1,7 +1,7 @@
 """Append when there are many events already, against the same when there are few.
 
 The store is filled with entries of many people, claims included, and the commands that are timed
-are those people's next days: they land all over the indexes, as they would.
+are those people's next days, the same for all of them, as it is when people write of today.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ WITH entries AS MATERIALIZED (
     FROM entries
 )
 INSERT INTO claims (kind, key, holder)
-SELECT %(kind)s, user_id || '/' || day, stream FROM entries
+SELECT %(kind)s, day || '/' || user_id, stream FROM entries
 """
 
 

@@ -189,8 +189,8 @@ async def find_entry(
 
 
 def day_key(user_id: UUID, date: datetime.date) -> str:
-    """The claim's key for a person's day."""
-    return f"{user_id}/{date.isoformat()}"
+    """The claim's key for a person's day; the day first, so that what is written today is near."""
+    return f"{date.isoformat()}/{user_id}"
 
 
 def _check_version(expected: int | None, entry: Entry) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import datetime
+from uuid import UUID
+
 import psycopg
 import pytest
 
 from bootstrap import database as schema
+from commands.journal import DAY, day_key
 from tests.support.servers import Database, Servers
 
 
@@ -28,6 +32,37 @@ def test_every_migration_can_be_undone_and_applied_again(servers: Servers) -> No
         ).fetchall()
     assert left == []
     assert len(schema.migrate(dsn)) == len(applied)
+    servers.drop_database(name)
+
+
+def test_claimed_days_are_found_by_their_new_key_and_by_the_old_one_after_a_way_back(
+    servers: Servers,
+) -> None:
+    name = servers.empty_database()
+    dsn = servers.postgres.dsn(database=name)
+    user, day = UUID(int=7), datetime.date(476, 9, 4)
+    old = f"{user}/{day.isoformat()}"
+    others = ("accounts.email", "a-very-long-address/of-somebody@example.org")
+
+    def keys() -> set[tuple[str, str]]:
+        with psycopg.connect(dsn) as connection:
+            return set(connection.execute("SELECT kind, key FROM claims").fetchall())
+
+    schema.migrate(dsn)
+    while (undone := schema.undo(dsn)) is not None and undone.version != "0030":
+        pass
+    with psycopg.connect(dsn) as connection:
+        for kind, key in ((DAY, old), others):
+            connection.execute("INSERT INTO claims VALUES (%s, %s, 'one')", (kind, key))
+    schema.migrate(dsn)
+    assert keys() == {(DAY, day_key(user, day)), others}
+    with psycopg.connect(dsn) as connection, pytest.raises(psycopg.errors.UniqueViolation):
+        connection.execute(
+            "INSERT INTO claims VALUES (%s, %s, 'another')", (DAY, day_key(user, day))
+        )
+    while (undone := schema.undo(dsn)) is not None and undone.version != "0030":
+        pass
+    assert keys() == {(DAY, old), others}
     servers.drop_database(name)
 
 
