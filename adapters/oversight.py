@@ -14,7 +14,8 @@ from uuid import UUID
 
 import msgspec
 
-from adapters.event_store.mapper import shown
+from adapters.event_store.mapper import shown, subjects_in
+from adapters.event_store.subject_keys import SubjectKeys
 from adapters.operations import (
     ACCEPT_PARAMETERS,
     SET_OPERATOR,
@@ -100,11 +101,18 @@ _DISCARD = _doing("oversight_discard", quarantine.DISCARD, {**_CHOICE, "reason":
 class PostgresOversight:
     """``projections.oversight.Oversight``; ``known`` are the projections that can be rebuilt.
 
-    The pipeline's role is ``mindstream_read`` or ``mindstream_write``.
+    The pipeline's role is ``mindstream_read`` or ``mindstream_write``. ``keys`` open what is sealed
+    of events; without any nobody is shown that.
     """
 
-    def __init__(self, pipeline: Pipeline, known: Iterable[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        known: Iterable[tuple[str, int]],
+        keys: SubjectKeys | None = None,
+    ) -> None:
         self._pipeline = pipeline
+        self._keys = keys
         self._known = sorted(known)
 
     async def head(self) -> int:
@@ -146,9 +154,22 @@ class PostgresOversight:
         before = _NOTHING_AFTER if wanted.before is None else wanted.before
         values = (wanted.after, before, wanted.stream_id, wanted.topic, wanted.correlation_id)
         [rows] = await self._pipeline.run((_EVENTS, (*values, limit)))
+        if self._keys is not None:
+            await self._keys.load(self._pipeline, subjects_in(row[9] for row in rows))
+        ciphers = {} if self._keys is None else self._keys.ciphers
         events = [EventShown(*row) for row in rows]
         return [
-            msgspec.structs.replace(each, data=shown(each.topic, row[9], personal=personal))
+            msgspec.structs.replace(
+                each,
+                data=shown(
+                    each.topic,
+                    each.stream_id,
+                    each.stream_version,
+                    row[9],
+                    ciphers,
+                    personal=personal,
+                ),
+            )
             for each, row in zip(events, rows, strict=True)
         ]
 

@@ -16,6 +16,7 @@ import itertools
 import os
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -49,6 +50,11 @@ class Sealer:
         self._keys = {_id_of(key): key for key in (*older, master_key)}
         self._cipher = lru_cache(256)(self._derived)
         self._renew()
+
+    def __reduce__(self) -> Any:
+        """Another process has the same keys and a salt of its own."""
+        older = [key for key in self._keys.values() if key != self._master_key]
+        return Sealer, (self._master_key, *older)
 
     def _renew(self) -> None:
         """Begin with a new salt: in a new process, which a fork is too."""
@@ -95,6 +101,11 @@ class Sealer:
     @lru_cache(64)  # noqa: B019 - a process has one sealer, which lives as long as it
     def _secret(self, purpose: str) -> bytes:
         return self.secret(purpose)
+
+
+def generation_of(sealed: bytes) -> str:
+    """Which master key sealed this: its id, as eight hexadecimal digits."""
+    return sealed[1:5].hex()
 
 
 def _id_of(key: bytes) -> bytes:

@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from adapters.event_store.source import PostgresSource
+from adapters.event_store.subject_keys import SubjectKeys
 from bootstrap.views import VIEWS, view
 from projections.engine import rebuild as engine
 from projections.engine.rebuild import Options, Progress, Signal
@@ -25,13 +26,16 @@ RANGED = {each.name: bool(getattr(each, "ranged", False)) for each in VIEWS}
 
 
 class DirectEngine:
-    """Acts on the database of ``dsn``, each call on connections of its own."""
+    """Acts on the database of ``dsn``, each call on connections of its own.
+
+    ``keys`` open the events.
+    """
 
     notices_within = 2 * LOOK
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, keys: SubjectKeys | None = None) -> None:
         self._dsn = dsn
-        self._sources = functools.partial(PostgresSource, dsn)
+        self._sources = functools.partial(PostgresSource, dsn, keys=keys)
 
     def rebuild(
         self,

@@ -6,7 +6,8 @@ Owns the shape of a commit and the ways in which it can fail. The tree of failur
     ├── VersionConflict       a stream has moved on since it was loaded
     ├── ClaimTaken            a unique name or day belongs to another stream
     ├── Replayed              this idempotency key has its answer already
-    └── KeyReused             this idempotency key was used for another request
+    ├── KeyReused             this idempotency key was used for another request
+    └── SubjectErased         it is about somebody who was erased
 
 ``adapters/event_store/`` implements the port on PostgreSQL, ``tests/support/`` in memory; one
 contract suite runs on both.
@@ -117,6 +118,10 @@ class Replayed(CommitError):
 
 class KeyReused(CommitError):
     """The key was used for another request."""
+
+
+class SubjectErased(CommitError):
+    """An event is about somebody who was erased: nothing can be kept of them any more."""
 
 
 class Aggregate(Protocol):

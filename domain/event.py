@@ -23,6 +23,9 @@ type_of: dict[str, type[Event]] = {}
 upcasters: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 """For each topic that was superseded: the topic that follows it, and the step between the two."""
 
+erased_fields: dict[str, dict[str, Any]] = {}
+"""For superseded topics: what stands for personal fields that the newest form no longer has."""
+
 Personal = Annotated[str, msgspec.Meta(extra={"personal": True})]
 """Text about a person: what must become unreadable when that person is erased."""
 
@@ -30,10 +33,14 @@ Personal = Annotated[str, msgspec.Meta(extra={"personal": True})]
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base of all events: subclasses declare ``TOPIC`` and are registered under it.
 
+    ``SUBJECT`` names the field with the id of the person whom its personal fields are about: they
+    are sealed with that person's key. It matters only where there are personal fields.
+
     An event is a tree of plain values without cycles, so the garbage collector need not look.
     """
 
     TOPIC: ClassVar[str]
+    SUBJECT: ClassVar[str] = "user_id"
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -48,12 +55,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def upcasts(
-    old: str, new: str
+    old: str, new: str, *, erased: dict[str, Any] | None = None
 ) -> Callable[[Callable[[dict[str, Any]], dict[str, Any]]], Callable[[dict[str, Any]], Any]]:
     """Register the decorated function as the step from topic ``old`` to topic ``new``.
 
     The function takes the decoded fields as they were written and returns those of ``new``. Steps
-    chain, so each version needs only the step to the next one.
+    chain, so each version needs only the step to the next one. ``erased`` gives placeholders for
+    personal fields of ``old`` that the step reads and the newest form has not, for events of people
+    who were erased; the others have theirs by type.
     """
 
     def register(
@@ -62,6 +71,8 @@ def upcasts(
         if old in upcasters:
             raise TypeError(f"topic {old} has an upcaster already")
         upcasters[old] = (new, step)
+        if erased:
+            erased_fields[old] = erased
         return step
 
     return register
@@ -85,7 +96,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event with its place in the store.
 
     ``position`` counts all events of the store from 1 without gaps; ``stream_version`` those of
-    the stream, likewise. ``metadata`` is None where the reader did not ask for it.
+    the stream, likewise. ``metadata`` is None where the reader did not ask for it. ``erased`` says
+    that the person was erased: the event's personal fields are placeholders.
     """
 
     position: int
@@ -95,6 +107,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     recorded_at: datetime
     event: Event
     metadata: Metadata | None = None
+    erased: bool = False
 
     @property
     def originator_id(self) -> str:

@@ -75,7 +75,7 @@ def settings(
 def empty_database(database: Database) -> Database:
     """This module's database without a single event."""
     with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
-        connection.execute("TRUNCATE events, snapshots, claims, idempotency")
+        connection.execute("TRUNCATE events, snapshots, claims, idempotency, subject_keys")
         connection.execute("DELETE FROM projection_checkpoints")
         connection.execute("TRUNCATE projection_quarantine, projection_generations CASCADE")
     return database

@@ -1,12 +1,15 @@
 """The eventsourcing library's Application and factory on our recorder and mapper.
 
 Name this module in ``PERSISTENCE_MODULE`` and give ``MINDSTREAM_WRITE_DSN`` in the application's
-environment, and any ``eventsourcing.application.Application`` stores its events here. Tracking and
+environment, and any ``eventsourcing.application.Application`` stores its events here. Those with
+personal fields are sealed, which takes ``MINDSTREAM_MASTER_KEY`` as well. Tracking and
 process recorders are refused: projections have an engine of their own.
 """
 
 from __future__ import annotations
 
+from base64 import b64decode
+from functools import cached_property
 from typing import Any, ClassVar
 
 from eventsourcing.application import Application
@@ -28,12 +31,34 @@ from adapters.event_store.recorder import (
     PostgresSnapshotRecorder,
     open_pool,
 )
+from adapters.event_store.subject_keys import SubjectKeys
+from adapters.sealing import Sealer
+
+
+class _MasterKey:
+    """Wraps data keys as soon as there is a need: an application may have nothing personal."""
+
+    def __init__(self, encoded: str | None) -> None:
+        self._encoded = encoded
+
+    @cached_property
+    def _sealer(self) -> Sealer:
+        if not self._encoded:
+            raise ProgrammingError("MINDSTREAM_MASTER_KEY is not in the environment")
+        return Sealer(b64decode(self._encoded))
+
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        return self._sealer.seal(plaintext, context)
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        return self._sealer.open(sealed, context)
 
 
 class Factory(InfrastructureFactory[TrackingRecorder]):
     """Makes our recorders and our mapper for the library."""
 
     _pool: Pool | None = None
+    _keys: SubjectKeys | None = None
 
     @property
     def pool(self) -> Pool:
@@ -49,7 +74,18 @@ class Factory(InfrastructureFactory[TrackingRecorder]):
         self, transcoder: Transcoder | None = None, mapper_class: type[Mapper[Any]] | None = None
     ) -> Mapper[Any]:
         """The mapper for msgspec events; the library's transcoders do not apply to them."""
-        return EventMapper()
+        return EventMapper(self.keys.ciphers, self._load)
+
+    @property
+    def keys(self) -> SubjectKeys:
+        """The keys that personal fields are sealed with."""
+        if self._keys is None:
+            self._keys = SubjectKeys(_MasterKey(self.env.get("MINDSTREAM_MASTER_KEY")))
+        return self._keys
+
+    def _load(self, subject: bytes, make: bool) -> None:
+        with self.pool.connection() as connection:
+            self.keys.load_by(connection, [subject], make=make)
 
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
         """Snapshots for that purpose, the event store for any other."""

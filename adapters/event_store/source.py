@@ -7,15 +7,17 @@ engine polls.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import tuple_row
 
-from adapters.event_store.mapper import decoding
+from adapters.event_store.mapper import KeysMissing, recorded, subjects_in
 from adapters.event_store.recorder import CHANNEL
-from domain.event import Event, Recorded
+from adapters.event_store.subject_keys import SubjectKeys
+from adapters.sealing import Unsealable
+from domain.event import Recorded
 from projections.engine.source import WHOLE, Slice
 
 _PAGE = """
@@ -44,16 +46,25 @@ _HEAD = "SELECT coalesce(max(position), 0) FROM events"
 
 
 class PostgresSource:
-    """The store's events for one projector thread; ``role`` needs SELECT on ``events``."""
+    """The store's events for one projector thread; ``role`` needs SELECT on ``events``.
 
-    def __init__(self, dsn: str, *, role: str = "mindstream_project") -> None:
+    ``keys`` open what is sealed of them; without any it reads only events that nothing is sealed
+    of.
+    """
+
+    def __init__(
+        self, dsn: str, *, role: str = "mindstream_project", keys: SubjectKeys | None = None
+    ) -> None:
         self._dsn = dsn
         self._role = role
+        self._keys = keys
         self._reads: psycopg.Connection[tuple[Any, ...]] | None = None
         self._listens: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def head(self) -> int:
-        """The position of the last event."""
+        """The position of the last event. Now and then it looks for erasures as well."""
+        if self._keys is not None:
+            self._keys.heed_by(self._reader())
         row = self._reader().execute(_HEAD, prepare=True).fetchone()
         assert row is not None
         head: int = row[0]
@@ -81,22 +92,23 @@ class PostgresSource:
         return self._events(_STREAM, (stream_id, after, through, list(topics)))
 
     def _events(self, query: LiteralString, values: tuple[Any, ...]) -> list[Recorded]:
-        cursor = self._reader().cursor(binary=True)
+        connection = self._reader()
+        cursor = connection.cursor(binary=True)
         cursor.execute(query, values, prepare=True)
-        decoders: dict[str, Callable[[bytes], Event]] = decoding
-        return [
-            Recorded(
-                position=position,
-                stream_id=stream_id,
-                stream_version=version,
-                tenant_id=tenant_id,
-                recorded_at=recorded_at,
-                event=decoders[topic](data),
-            )
-            for position, stream_id, version, tenant_id, recorded_at, topic, data in (
-                cursor.fetchall()
-            )
-        ]
+        rows = cursor.fetchall()
+        if self._keys is None:
+            return [recorded({}, *row) for row in rows]
+        ciphers = self._keys.ciphers
+        while True:
+            try:
+                return [recorded(ciphers, *row) for row in rows]
+            except KeysMissing:
+                subjects = subjects_in(row[6] for row in rows)
+            try:
+                self._keys.load_by(connection, subjects)
+            except Unsealable as error:
+                # The key file may be on its way here: no event is at fault.
+                raise psycopg.OperationalError("subject keys of an unknown master key") from error
 
     def count(self, after: int, through: int, topics: Sequence[str]) -> int:
         """How many events of these topics there are in between."""

@@ -18,7 +18,17 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from adapters.event_store.group_commit import GroupCommit, Pending, StoredReplay
-from adapters.event_store.mapper import decoding, encode
+from adapters.event_store.mapper import (
+    KeysMissing,
+    open_snapshot,
+    recorded,
+    seal,
+    seal_snapshot,
+    subject_in,
+    subjects_in,
+)
+from adapters.event_store.personal import subject_of
+from adapters.event_store.subject_keys import SubjectKeys
 from adapters.postgres.pipeline import Pipeline, Statement
 from commands.ports import (
     A,
@@ -40,6 +50,7 @@ SNAPSHOT_AFTER = 100
 """Events folded beyond the last snapshot before a new one is taken."""
 
 _COLUMNS = "position, stream_id, stream_version, tenant_id, recorded_at, topic, data"
+_METADATA = ("event_id", "correlation_id", "causation_id", "actor", "trace_id")
 STREAM = Statement(
     "stream",
     f"SELECT {_COLUMNS} FROM events WHERE stream_id = $1 AND stream_version > coalesce(("
@@ -49,7 +60,7 @@ STREAM = Statement(
 )
 SNAPSHOT = Statement(
     "snapshot",
-    "SELECT data FROM snapshots WHERE stream_id = $1 AND topic = $2"
+    "SELECT data, stream_version FROM snapshots WHERE stream_id = $1 AND topic = $2"
     " ORDER BY stream_version DESC LIMIT 1",
     ("text", "text"),
 )
@@ -64,6 +75,11 @@ TRIM_SNAPSHOTS = Statement(
     "DELETE FROM snapshots WHERE stream_id = $1 AND stream_version < $2",
     ("text", "int4"),
 )
+DROP_SNAPSHOT = Statement(
+    "drop_snapshot",
+    "DELETE FROM snapshots WHERE stream_id = $1 AND stream_version = $2",
+    ("text", "int4"),
+)
 STREAMS = Statement(
     "streams",
     f"SELECT {_COLUMNS} FROM events WHERE stream_id = ANY ($1) ORDER BY stream_id, stream_version",
@@ -71,7 +87,7 @@ STREAMS = Statement(
 )
 HISTORY = Statement(
     "history",
-    f"SELECT {_COLUMNS}, event_id, correlation_id, causation_id, actor, trace_id FROM events"
+    f"SELECT {_COLUMNS}, {', '.join(_METADATA)} FROM events"
     " WHERE stream_id = $1 AND stream_version > $2 ORDER BY stream_version",
     ("text", "int4"),
 )
@@ -113,7 +129,8 @@ class PostgresEventStore:
     """One total order of events in PostgreSQL.
 
     ``reads`` and ``writes`` are two connections, so that loading never waits behind an append.
-    ``appended`` is told the new head after each group.
+    ``appended`` is told the new head after each group. ``keys`` are this process's data keys, by
+    default some of the store's own.
     """
 
     def __init__(
@@ -122,10 +139,12 @@ class PostgresEventStore:
         writes: Pipeline,
         sealer: Sealer,
         appended: Callable[[int], None],
+        keys: SubjectKeys | None = None,
     ) -> None:
         self._reads = reads
         self._group = GroupCommit(writes, appended)
         self._sealer = sealer
+        self._keys = SubjectKeys(sealer) if keys is None else keys
         self._snapshotting: set[asyncio.Task[None]] = set()
 
     async def load(self, aggregate: type[A], stream_id: str) -> A | None:
@@ -137,12 +156,16 @@ class PostgresEventStore:
             )
             state: A | None = None
             if snapshots:
-                state = msgspec.json.decode(snapshots[0][0], type=aggregate)
+                opened = await self._opened_snapshot(stream_id, *snapshots[0])
+                if opened is None:
+                    continue
+                state = msgspec.json.decode(opened, type=aggregate)
             if rows and rows[0][2] != (state.version if state is not None else 0) + 1:
                 continue  # a snapshot was taken between the two statements
-            state = _fold(aggregate, state, rows)
+            state = _fold(aggregate, state, await self._recorded(rows))
             if state is not None and len(rows) > SNAPSHOT_AFTER:
-                task = asyncio.create_task(self._snapshot(stream_id, form, state))
+                sealed = subjects_in([*(row[0] for row in snapshots), *(row[6] for row in rows)])
+                task = asyncio.create_task(self._snapshot(stream_id, form, state, sealed))
                 self._snapshotting.add(task)
                 task.add_done_callback(self._snapshotting.discard)
             return state
@@ -150,16 +173,22 @@ class PostgresEventStore:
     async def load_many(self, aggregate: type[A], stream_ids: Iterable[str]) -> dict[str, A]:
         """Fold several streams in one round trip."""
         [rows] = await self._reads.run((STREAMS, (list(stream_ids),)))
-        by_stream: dict[str, list[tuple[Any, ...]]] = {}
-        for row in rows:
-            by_stream.setdefault(row[1], []).append(row)
-        folded = {stream: _fold(aggregate, None, rows) for stream, rows in by_stream.items()}
+        by_stream: dict[str, list[Recorded]] = {}
+        for each in await self._recorded(rows):
+            by_stream.setdefault(each.stream_id, []).append(each)
+        folded = {stream: _fold(aggregate, None, each) for stream, each in by_stream.items()}
         return {stream: state for stream, state in folded.items() if state is not None}
 
     async def read(self, stream_id: str, *, after: int = 0) -> Sequence[Recorded]:
         """The stream's events with their metadata."""
         [rows] = await self._reads.run((HISTORY, (stream_id, after)))
-        return [recorded_with_metadata(row) for row in rows]
+        found = await self._recorded([row[:7] for row in rows])
+        return [
+            msgspec.structs.replace(
+                each, metadata=Metadata(**dict(zip(_METADATA, row[7:], strict=True)))
+            )
+            for each, row in zip(found, rows, strict=True)
+        ]
 
     async def holders(self, kind: str, keys: Iterable[str]) -> dict[str, str]:
         """Who holds which of these claims."""
@@ -179,12 +208,12 @@ class PostgresEventStore:
         result: Any = None,
     ) -> Committed:
         """Append all or nothing; durable when it returns. Errors as the port says."""
-        events: list[tuple[str, int, str, UUID, bytes]] = []
-        for one in appends:
-            version = one.expected_version
-            for event in one.events:
-                version += 1
-                events.append((one.stream_id, version, event.TOPIC, uuid7(), encode(event)))
+        try:
+            events = self._sealed(appends)
+        except KeysMissing:
+            subjects = {subject_of(event) for one in appends for event in one.events} - {None}
+            await self._keys.ensure(self._reads, [each.bytes for each in subjects if each])
+            events = self._sealed(appends)
         idempotency = context.idempotency
         response = idempotency.render(result) if idempotency is not None else None
         return await self._commit(
@@ -195,6 +224,27 @@ class PostgresEventStore:
             idempotency,
             response,
         )
+
+    def _sealed(self, appends: Iterable[Append]) -> list[tuple[str, int, str, UUID, bytes]]:
+        """The events of a commit as they are stored."""
+        ciphers = self._keys.ciphers
+        events: list[tuple[str, int, str, UUID, bytes]] = []
+        for one in appends:
+            stream, version = one.stream_id, one.expected_version
+            for event in one.events:
+                version += 1
+                data = seal(event, stream, version, ciphers)
+                events.append((stream, version, event.TOPIC, uuid7(), data))
+        return events
+
+    async def _recorded(self, rows: Sequence[tuple[Any, ...]]) -> list[Recorded]:
+        """The records of rows of ``_COLUMNS``, opened."""
+        ciphers = self._keys.ciphers
+        while True:
+            try:
+                return [recorded(ciphers, *row) for row in rows]
+            except KeysMissing:
+                await self._keys.load(self._reads, subjects_in(row[6] for row in rows))
 
     async def answered(self, principal: str, key: str, request_hash: bytes) -> None:
         """Return if the key is new, raise its answer otherwise."""
@@ -267,50 +317,46 @@ class PostgresEventStore:
         plain = self._sealer.open(sealed, _context(principal, key))
         return Replayed(_unpack_response(plain), position)
 
-    async def _snapshot(self, stream_id: str, form: str, state: Aggregate) -> None:
+    async def _snapshot(
+        self, stream_id: str, form: str, state: Aggregate, subjects: set[bytes]
+    ) -> None:
+        """Keep a state, sealed as the events were that it was folded from."""
+        data = msgspec.json.encode(state)
+        if subjects:
+            if len(subjects) > 1:
+                return  # nobody's key alone may open it
+            [subject] = subjects
+            cipher = self._keys.ciphers.get(subject)
+            if cipher is None:
+                return  # erased, or not met for so long that there is no hurry
+            data = seal_snapshot(cipher, subject, data, stream_id, state.version)
         try:
             await self._reads.run(
-                (SAVE_SNAPSHOT, (stream_id, state.version, form, msgspec.json.encode(state))),
+                (SAVE_SNAPSHOT, (stream_id, state.version, form, data)),
                 (TRIM_SNAPSHOTS, (stream_id, state.version)),
             )
         except psycopg.Error as error:  # the next load tries again
             log.warning("snapshot_failed", stream_id=stream_id, reason=type(error).__name__)
+
+    async def _opened_snapshot(self, stream_id: str, data: bytes, version: int) -> bytes | None:
+        """The state's JSON; None where its person was erased, and then the snapshot is dropped."""
+        subject = subject_in(data)
+        if subject is None:
+            return data
+        if subject not in self._keys.ciphers:
+            await self._keys.load(self._reads, [subject])
+        cipher = self._keys.ciphers.get(subject)
+        if cipher is None:
+            await self._reads.run((DROP_SNAPSHOT, (stream_id, version)))
+            return None
+        return open_snapshot(cipher, data, stream_id, version)
 
 
 def _context(principal: str, key: str) -> bytes:
     return f"idempotency\x00{principal}\x00{key}".encode()
 
 
-def recorded_with_metadata(row: tuple[Any, ...]) -> Recorded:
-    """A record from a row of ``HISTORY``'s columns."""
-    return Recorded(
-        position=row[0],
-        stream_id=row[1],
-        stream_version=row[2],
-        tenant_id=row[3],
-        recorded_at=row[4],
-        event=decoding[row[5]](row[6]),
-        metadata=Metadata(
-            event_id=row[7],
-            correlation_id=row[8],
-            causation_id=row[9],
-            actor=row[10],
-            trace_id=row[11],
-        ),
-    )
-
-
-def _fold(aggregate: type[A], state: A | None, rows: Iterable[tuple[Any, ...]]) -> A | None:
-    for position, stream_id, version, tenant_id, recorded_at, topic, data in rows:
-        state = aggregate.evolve(
-            state,
-            Recorded(
-                position=position,
-                stream_id=stream_id,
-                stream_version=version,
-                tenant_id=tenant_id,
-                recorded_at=recorded_at,
-                event=decoding[topic](data),
-            ),
-        )
+def _fold(aggregate: type[A], state: A | None, events: Iterable[Recorded]) -> A | None:
+    for each in events:
+        state = aggregate.evolve(state, each)
     return state

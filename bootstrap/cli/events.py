@@ -12,6 +12,7 @@ from bootstrap import cli
 
 if TYPE_CHECKING:
     from adapters.event_store.recorder import Pool
+    from adapters.event_store.subject_keys import SubjectKeys
 
 events = typer.Typer(no_args_is_help=True, help="The event store, in its one order.")
 Topic = Annotated[
@@ -48,7 +49,8 @@ def read(
 ) -> None:
     """Print events in the order of their positions. Personal fields are hidden unless asked for."""
     with _pool() as pool:
-        found = list(_events(pool, after, before, stream, topic, limit, show_personal))
+        keys = _keys() if show_personal else None
+        found = list(_events(pool, after, before, stream, topic, limit, keys))
     if json:
         cli.print_json(found)
     else:
@@ -73,12 +75,11 @@ def tail(
 
     with _pool() as pool, contextlib.suppress(KeyboardInterrupt):
         recorder = PostgresRecorder(pool)
+        keys = _keys() if show_personal else None
         start = after if after is not None else (recorder.max_notification_id() or 0)
         with recorder.subscribe(gt=start, topics=topic or ()) as subscription:
             for notification in subscription:
-                found = _events(
-                    pool, notification.id - 1, notification.id + 1, None, None, 1, show_personal
-                )
+                found = _events(pool, notification.id - 1, notification.id + 1, None, None, 1, keys)
                 _print(found, lines=json)
 
 
@@ -89,6 +90,13 @@ def _pool() -> Pool:
     return open_pool(settings.write_dsn or "", role="mindstream_write", size=3)
 
 
+def _keys() -> SubjectKeys:
+    """What opens the personal fields: the master key is needed for it."""
+    from bootstrap.wiring.keys import subject_keys_of
+
+    return subject_keys_of(cli.settings(servers=True))
+
+
 def _events(
     pool: Pool,
     after: int,
@@ -96,10 +104,10 @@ def _events(
     stream: str | None,
     topics: list[str] | None,
     limit: int,
-    show_personal: bool,
+    keys: SubjectKeys | None,
 ) -> Iterator[dict[str, Any]]:
     import bootstrap.views  # noqa: F401 - whatever has a view has its event types registered
-    from adapters.event_store.mapper import shown
+    from adapters.event_store.mapper import shown, subjects_in
 
     names = (
         "position",
@@ -125,9 +133,18 @@ def _events(
                     "limit": min(limit, _PAGE),
                 },
             ).fetchall()
+            if keys is not None:
+                keys.load_by(connection, subjects_in(row[9] for row in rows))
         for row in rows:
             event = dict(zip(names, row, strict=True))
-            event["data"] = shown(event["topic"], event["data"], personal=show_personal)
+            event["data"] = shown(
+                event["topic"],
+                event["stream_id"],
+                event["stream_version"],
+                event["data"],
+                {} if keys is None else keys.ciphers,
+                personal=keys is not None,
+            )
             yield event
         if len(rows) < _PAGE:
             return

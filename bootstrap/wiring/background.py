@@ -15,6 +15,7 @@ from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
+from bootstrap.wiring.keys import subject_keys_of
 from bootstrap.wiring.write_side import WriteSide
 from projections.engine.runner import Runner
 from workers.broker import Offers, OnLoop, redis_broker, work
@@ -29,7 +30,8 @@ SPARE_THREADS = 4
 async def projector(settings: Settings, stop: asyncio.Event) -> None:
     """Keep every view up to date until ``stop`` is set."""
     dsn = write_dsn_of(settings)
-    runner = Runner(dsn, PostgresSource(dsn, role=PROJECT), VIEWS, role=PROJECT)
+    source = PostgresSource(dsn, role=PROJECT, keys=subject_keys_of(settings))
+    runner = Runner(dsn, source, VIEWS, role=PROJECT)
     halt = threading.Event()
     working = asyncio.ensure_future(asyncio.to_thread(runner.run, halt))
     stopping = asyncio.ensure_future(stop.wait())
@@ -70,7 +72,7 @@ def worker(settings: Settings) -> None:
             new_id=uuid7,
         )
         at_once = asyncio.Semaphore(settings.worker_threads)
-        tending = Tending(side.operations, DirectEngine(write_dsn_of(settings)), at_once)
+        tending = Tending(side.operations, DirectEngine(write_dsn_of(settings), side.keys), at_once)
         return importing, tending
 
     shared = OnLoop(open_all)

@@ -9,6 +9,7 @@ from typing import Any
 from adapters.authentication import EndedLogins, TokenAuthenticator
 from adapters.credentials import PostgresCredentials
 from adapters.event_store.store import PostgresEventStore
+from adapters.event_store.subject_keys import SubjectKeys
 from adapters.http.app import application
 from adapters.http.cursors import Cursors
 from adapters.http.docs import openapi_handlers
@@ -20,9 +21,7 @@ from adapters.oversight import PostgresOversight
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
-from adapters.sealing import Sealer
 from adapters.tokens import KeyRing
-from bootstrap.master_key import master_key
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
@@ -35,6 +34,7 @@ from bootstrap.wiring.databases import (
     write_dsn_of,
 )
 from bootstrap.wiring.handlers import described, read_handlers
+from bootstrap.wiring.keys import sealer_of
 from bootstrap.wiring.serving import UNAVAILABLE, served, sharing
 
 
@@ -50,8 +50,9 @@ def read_api_app(settings: Settings) -> Any:
         for _ in range(2)
     )
     cache = cache_of(settings)
-    sealer = Sealer(master_key(settings))
-    streams = PostgresEventStore(beside, beside, sealer, lambda position: None)
+    sealer = sealer_of(settings)
+    subjects = SubjectKeys(sealer)
+    streams = PostgresEventStore(beside, beside, sealer, lambda position: None, subjects)
     credentials = PostgresCredentials(beside)
     keys = KeyRing(credentials)
     ended = EndedLogins(credentials, keys, dsn=dsn, role=READ)
@@ -66,7 +67,7 @@ def read_api_app(settings: Settings) -> Any:
         streams,
         PostgresOperations(beside, sealer),
         PostgresOversight(
-            slow, [(view.name, view.version) for view in VIEWS]
+            slow, [(view.name, view.version) for view in VIEWS], subjects
         ),  # operators' lists must hold up nobody
     )
     documentation = openapi_handlers(described(), title="Mindstream", version="1")
@@ -82,6 +83,7 @@ def read_api_app(settings: Settings) -> Any:
             stack.push_async_callback(watch.close)
             await ended.start()
             stack.push_async_callback(ended.close)
+            await stack.enter_async_context(subjects.heeding(beside))
             await stack.enter_async_context(sharing(limiter))
             yield
 

@@ -13,16 +13,16 @@ import commands.journal_import  # noqa: F401
 from adapters.attempts import RedisAttempts
 from adapters.credentials import PostgresCredentials
 from adapters.event_store.store import PostgresEventStore
+from adapters.event_store.subject_keys import SubjectKeys
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresCare
 from adapters.passwords import ArgonPasswords
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.signals import Signals
-from adapters.sealing import Sealer
 from adapters.tokens import SignedTokens
-from bootstrap.master_key import master_key
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import WRITE, cache_of, write_dsn_of
+from bootstrap.wiring.keys import sealer_of
 from commands.bus import Bus
 from commands.logins import Logins
 
@@ -36,9 +36,12 @@ class WriteSide:
         self.reads = Pipeline(dsn, role=WRITE)
         self.writes = Pipeline(dsn, role=WRITE)
         self.cache = cache_of(settings)
-        self.sealer = Sealer(master_key(settings))
+        self.sealer = sealer_of(settings)
+        self.keys = SubjectKeys(self.sealer)
         self.signals = Signals(self.reads, self.cache)
-        self.store = PostgresEventStore(self.reads, self.writes, self.sealer, self.signals.appended)
+        self.store = PostgresEventStore(
+            self.reads, self.writes, self.sealer, self.signals.appended, self.keys
+        )
         self.bus = Bus(self.store)
         self.credentials = PostgresCredentials(self.reads, self.sealer)
         self.tokens = SignedTokens(self.credentials, new_id=uuid7)
@@ -53,7 +56,8 @@ class WriteSide:
             await self.reads.open()
             await self.writes.open()
             await self.bulk.open()
-            yield
+            async with self.keys.heeding(self.reads):
+                yield
         finally:
             await self.store.drain()
             await self.signals.close()

@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 import commands.journal_import  # noqa: F401  registers its handler
 from adapters.event_store.source import PostgresSource
 from adapters.event_store.store import PostgresEventStore
+from adapters.event_store.subject_keys import SubjectKeys
 from adapters.http.app import application
 from adapters.http.context import unauthenticated
 from adapters.http.conventions import Conventions
@@ -99,7 +100,10 @@ class Stack:
 async def running_stack(database: Database) -> AsyncIterator[Stack]:
     """Everything that the journal needs, on this database."""
     stop = threading.Event()
-    runner = Runner(database.project_dsn, PostgresSource(database.project_dsn), VIEWS)
+    sealer = Sealer(bytes(range(32)))
+    keys = SubjectKeys(sealer)
+    source = PostgresSource(database.project_dsn, keys=SubjectKeys(sealer))
+    runner = Runner(database.project_dsn, source, VIEWS)
     projector = threading.Thread(target=runner.run, args=(stop,))
     pipelines = {
         name: Pipeline(dsn, role=role)
@@ -122,11 +126,10 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
         projector.start()
         closing.push_async_callback(asyncio.to_thread, projector.join)
         closing.callback(stop.set)
-        sealer = Sealer(bytes(range(32)))
         signals = Signals(pipelines["signals"])
         closing.push_async_callback(signals.close)
         store = PostgresEventStore(
-            pipelines["reads"], pipelines["writes"], sealer, signals.appended
+            pipelines["reads"], pipelines["writes"], sealer, signals.appended, keys
         )
         bus = Bus(store)
         operations = PostgresOperations(pipelines["work"], sealer)

@@ -66,7 +66,7 @@ async def api(settings: Settings, signing_key: bytes) -> AsyncIterator[httpx.Asy
 async def worker(settings: Settings, api: httpx.AsyncClient) -> AsyncIterator[Worker]:
     side = wiring.WriteSide(settings)
     async with side.opened():
-        yield Worker(side.operations, DirectEngine(settings.write_dsn or ""))
+        yield Worker(side.operations, DirectEngine(settings.write_dsn or "", side.keys))
 
 
 async def log_in(api: httpx.AsyncClient, email: str, password: str) -> dict[str, str]:

@@ -1,0 +1,18 @@
+"""The master key as roles use it: what seals, and the data keys that it wraps."""
+
+from __future__ import annotations
+
+from adapters.event_store.subject_keys import SubjectKeys
+from adapters.sealing import Sealer
+from bootstrap.master_key import master_key
+from bootstrap.settings import Settings
+
+
+def sealer_of(settings: Settings) -> Sealer:
+    """Seals and opens with the master key that the settings lead to."""
+    return Sealer(master_key(settings))
+
+
+def subject_keys_of(settings: Settings) -> SubjectKeys:
+    """The data keys of people, for a role that opens events and seals nothing else."""
+    return SubjectKeys(sealer_of(settings))
