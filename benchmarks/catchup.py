@@ -14,7 +14,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 from uuid_utils.compat import uuid7
 
-from adapters.event_store.mapper import encode
+from adapters.event_store.mapper import Ciphers, encode, seal
 from adapters.event_store.recorder import PostgresRecorder, open_pool
 from adapters.event_store.source import PostgresSource
 from benchmarks import material
@@ -22,6 +22,7 @@ from benchmarks.measure import interleave, medians
 from benchmarks.peers import library
 from benchmarks.report import Row, at_least
 from benchmarks.servers import Bench, Database, Unready, wait_until
+from bootstrap.wiring.keys import subject_keys_of
 from domain.journal.entry import Entry, stream_of
 from projections.engine.checkpoints import Connection
 from projections.engine.runner import Runner
@@ -52,7 +53,7 @@ def run(bench: Bench) -> list[Row]:
     theirs = bench.empty("catchup_library")
     users = material.people(USERS)
     bench.tell(f"writing {EVENTS:,} events")
-    fill(ours, users, EVENTS)
+    fill(bench, ours, users, EVENTS)
     _fill_library(theirs, users)
     bench.settle(ours)
     bench.settle(theirs)
@@ -81,13 +82,21 @@ def run(bench: Bench) -> list[Row]:
     ]
 
 
-def fill(database: Database, users: list[UUID], count: int) -> None:
+def fill(
+    bench: Bench, database: Database, users: list[UUID], count: int, *, sealing: bool = True
+) -> None:
     """Append so many entries, in large commits and without claims, which no view reads."""
+    keys = subject_keys_of(bench.settings(database))
     pool = open_pool(database.write, role="mindstream_write", size=1)
     with pool:
+        with pool.connection() as connection:
+            keys.load_by(connection, [user.bytes for user in users], make=True)
         recorder = PostgresRecorder(pool)
         pages = itertools.islice(material.pages(users), count)
-        while batch := [_stored(user, day) for user, day in itertools.islice(pages, BATCH)]:
+        ciphers = keys.ciphers if sealing else None
+        while batch := [
+            _stored(user, day, ciphers) for user, day in itertools.islice(pages, BATCH)
+        ]:
             recorder.insert_events(batch)
 
 
@@ -96,7 +105,7 @@ def catch_up(bench: Bench, database: Database) -> float:
     with psycopg.connect(database.owner, autocommit=True) as connection:
         connection.execute("TRUNCATE journal_entries, projection_checkpoints")
     bench.settle(database)
-    source = PostgresSource(database.project)
+    source = PostgresSource(database.project, keys=subject_keys_of(bench.settings(database)))
     runner = Durable(database.project, source, [Entries()])
     started = time.perf_counter()
     runner.catch_up()
@@ -109,10 +118,12 @@ def catch_up(bench: Bench, database: Database) -> float:
     return EVENTS / seconds
 
 
-def _stored(user: UUID, day: int) -> StoredEvent:
+def _stored(user: UUID, day: int, ciphers: Ciphers | None) -> StoredEvent:
     entry_id = uuid7()
     event = Entry.write(entry_id, user, material.draft(day))
-    return StoredEvent(stream_of(entry_id), 1, event.TOPIC, encode(event))
+    stream = stream_of(entry_id)
+    data = encode(event) if ciphers is None else seal(event, stream, 1, ciphers)
+    return StoredEvent(stream, 1, event.TOPIC, data)
 
 
 def _fill_library(database: Database, users: list[UUID]) -> None:

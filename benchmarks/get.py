@@ -38,7 +38,7 @@ def run(bench: Bench) -> list[Row]:
         product.bare(bench) as bare,
     ):
         bench.tell(f"writing {DAYS * len(ours.users):,} entries for each")
-        catchup.fill(ours.database, list(ours.users), DAYS * len(ours.users))
+        catchup.fill(bench, ours.database, list(ours.users), DAYS * len(ours.users))
         _fill_crud(theirs)
         wait_until(lambda: product.projected(ours.database), what="the entries are in the list")
         for database in (ours.database, theirs.database):

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 import uvloop
 
+from adapters.event_store.store import PostgresEventStore
 from bootstrap.settings import Settings
 from bootstrap.wiring import WriteSide
 from commands.bus import Bus
@@ -20,13 +21,17 @@ T = TypeVar("T")
 class OpenStore:
     """A store and its bus; ``appended`` counts what benchmarks wrote with it.
 
-    Wake-ups go out after each group of commits, as they do in the product.
+    Wake-ups go out after each group of commits, as they do in the product. ``store`` may be another
+    kind, to measure what the product's does.
     """
 
     bus: Bus
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, store: type[PostgresEventStore] = PostgresEventStore
+    ) -> None:
         self._settings = settings
+        self._kind = store
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._stack = AsyncExitStack()
         self.appended = 0
@@ -55,3 +60,7 @@ class OpenStore:
         side = WriteSide(self._settings)
         await self._stack.enter_async_context(side.opened())
         self.bus = side.bus
+        if self._kind is not PostgresEventStore:
+            store = self._kind(side.reads, side.writes, side.sealer, side.signals.appended)
+            self._stack.push_async_callback(store.drain)
+            self.bus = Bus(store)

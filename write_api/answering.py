@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from adapters.http.context import HasScope, context_of, principal_of
+from adapters.http.context import HasScope, context_of, principal_of, unauthenticated
 from adapters.http.errors import SHARED, Mapper
 from adapters.http.fresh import token
 from adapters.http.idempotency import (
@@ -33,6 +33,7 @@ from commands.ports import (
     KeyReused,
     Replayed,
     Response,
+    SubjectErased,
     VersionConflict,
 )
 from domain.errors import DomainError
@@ -41,6 +42,7 @@ Dispatch = Callable[[Any, Context], Awaitable[Outcome[Any]]]
 """``commands.bus.Bus.dispatch``."""
 
 ERRORS: dict[type[Exception], Mapper] = {
+    SubjectErased: lambda error: unauthenticated(detail="This account was erased."),
     KeyReused: lambda error: reused(),
     VersionConflict: lambda error: Problem(
         "CONFLICT", "Others kept changing this at the same time. Try again."
