@@ -9,12 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, get
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.conditional import etag, not_modified
 from adapters.http.context import principal_of
 from adapters.http.fresh import wait_seconds
+from adapters.http.handlers import get
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem, retry_after
 from adapters.http.responses import Answer, bare, ok, unchanged

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 from uuid import UUID
 
-from litestar import Request, get
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.context import principal_of
+from adapters.http.handlers import get
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem, retry_after
 from adapters.http.responses import Answer, ok

@@ -12,12 +12,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, patch, put
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import context_of, header, principal_of
+from adapters.http.handlers import patch, put
 from adapters.http.operation import Operation
 from adapters.http.responses import Answer, ok
 from adapters.http.validation import decode_body

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from litestar import Request, delete, patch, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import HasScope, header, require
 from adapters.http.errors import Mapper
+from adapters.http.handlers import delete, patch, post
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem, invalid
 from adapters.http.responses import Answer, no_content, ok
@@ -139,7 +140,6 @@ def routes(
 
     @delete(
         "/v1/journal/entries/{entry_id:str}",
-        status_code=200,  # the answer has its own
         opt={
             "operation": Operation(
                 summary="Delete an entry",
@@ -167,7 +167,6 @@ def routes(
 
     @post(
         "/v1/journal/entries/{entry_id:str}/restore",
-        status_code=200,
         opt={
             "operation": Operation(
                 summary="Restore a deleted entry",

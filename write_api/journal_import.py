@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID
 
-from litestar import Request, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.context import header, require
+from adapters.http.handlers import post
 from adapters.http.idempotency import hash_of, key_of
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem
@@ -57,7 +58,6 @@ def routes(
 
     @post(
         PATH,
-        status_code=202,
         opt={
             "operation": Described(
                 summary="Import a diary",

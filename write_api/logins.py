@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from litestar import Request, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta
 
@@ -20,6 +20,7 @@ from adapters.http.bodies import body_of
 from adapters.http.context import context_of, header, identify
 from adapters.http.errors import Mapper, unavailable
 from adapters.http.fresh import token
+from adapters.http.handlers import post
 from adapters.http.idempotency import hash_of, key_of, principal_name, replay, stored
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem, register, retry_after
@@ -245,7 +246,6 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
 
     @post(
         "/v1/auth/login",
-        status_code=200,
         opt={
             "operation": Operation(
                 summary="Log in",
@@ -274,7 +274,6 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
 
     @post(
         "/v1/auth/refresh",
-        status_code=200,
         opt={
             "operation": Operation(
                 summary="Exchange a refresh token for new tokens",
@@ -303,7 +302,6 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
 
     @post(
         "/v1/auth/logout",
-        status_code=200,  # Litestar wants 204 without a response object; ours says 204 itself
         opt={
             "operation": Operation(
                 summary="Log out",

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 from uuid import UUID
 
-from litestar import Request, delete
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.context import principal_of
+from adapters.http.handlers import delete
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem
 from adapters.http.responses import Answer, ok
@@ -71,7 +72,6 @@ def routes(operations: Accepting) -> list[HTTPRouteHandler]:
 
     @delete(
         "/v1/operations/{operation_id:str}",
-        status_code=202,
         opt={
             "operation": Described(
                 summary="Cancel an operation",

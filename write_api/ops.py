@@ -14,10 +14,11 @@ from typing import Annotated, Any, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
-from litestar import Request, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.context import header, require
+from adapters.http.handlers import post
 from adapters.http.idempotency import hash_of, key_of
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem, invalid, register
@@ -213,7 +214,6 @@ def _of_projections(desk: _Desk, projections: Mapping[str, bool]) -> list[HTTPRo
 
     @post(
         f"{_PROJECTIONS}/rebuild",
-        status_code=202,
         opt=_described(
             "Rebuild a projection",
             "rebuild_projection",
@@ -238,7 +238,6 @@ def _of_projections(desk: _Desk, projections: Mapping[str, bool]) -> list[HTTPRo
     def verb(path: str, kind: str, summary: str, description: str) -> HTTPRouteHandler:
         @post(
             f"{_PROJECTIONS}/{path}",
-            status_code=202,
             opt=_described(
                 summary, f"{path}_projection", description=description, problems=("NOT_FOUND",)
             ),
@@ -267,7 +266,6 @@ def _of_quarantine(desk: _Desk, care: Care) -> list[HTTPRouteHandler]:
 
     @post(
         f"{_QUARANTINE}/{{item_id:str}}/retry",
-        status_code=202,
         opt=_described(
             "Try an event in quarantine again", "retry_quarantined", problems=("NOT_FOUND",)
         ),
@@ -282,7 +280,6 @@ def _of_quarantine(desk: _Desk, care: Care) -> list[HTTPRouteHandler]:
 
     @post(
         f"{_QUARANTINE}/{{item_id:str}}/discard",
-        status_code=202,
         opt=_described(
             "Leave an event in quarantine out for good",
             "discard_quarantined",
@@ -308,7 +305,6 @@ def _of_quarantine(desk: _Desk, care: Care) -> list[HTTPRouteHandler]:
 
     @post(
         f"{_QUARANTINE}/retry",
-        status_code=202,
         opt=_described(
             "Try many events in quarantine again",
             "retry_all_quarantined",
@@ -325,7 +321,6 @@ def _of_quarantine(desk: _Desk, care: Care) -> list[HTTPRouteHandler]:
 
     @post(
         f"{_QUARANTINE}/discard",
-        status_code=202,
         opt=_described(
             "Leave many events in quarantine out for good",
             "discard_all_quarantined",
