@@ -79,7 +79,16 @@ END_REUSED = Statement(
 END = Statement(
     "accounts_end_login",
     """
-    UPDATE accounts_logins SET ended_at = now() WHERE login_id = $1 AND ended_at IS NULL
+    UPDATE accounts_logins SET ended_at = now()
+    WHERE login_id = $1 AND ended_at IS NULL AND user_id = coalesce($2, user_id)
+    RETURNING pg_notify('mindstream_logins', login_id::text)
+    """,
+    ("uuid", "uuid"),
+)
+END_ALL = Statement(
+    "accounts_end_logins",
+    """
+    UPDATE accounts_logins SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL
     RETURNING pg_notify('mindstream_logins', login_id::text)
     """,
     ("uuid",),
@@ -177,10 +186,15 @@ class PostgresCredentials:
         [rows] = await self._pipeline.run((END_REUSED, (used,)))
         return Rotation(rows[0][0], rows[0][1], reused=True) if rows else None
 
-    async def end(self, login_id: UUID) -> bool:
-        """End the login; False where it had ended before."""
-        [rows] = await self._pipeline.run((END, (login_id,)))
+    async def end(self, login_id: UUID, of: UUID | None = None) -> bool:
+        """End the login if it is that person's; False where it had ended before."""
+        [rows] = await self._pipeline.run((END, (login_id, of)))
         return bool(rows)
+
+    async def end_all(self, user_id: UUID) -> int:
+        """End every login of the person; how many there were."""
+        [rows] = await self._pipeline.run((END_ALL, (user_id,)))
+        return len(rows)
 
     async def sweep(self, before: datetime) -> int:
         """Delete what ended, expired or was left behind before that moment."""

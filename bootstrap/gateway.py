@@ -27,6 +27,8 @@ from bootstrap.settings import Settings
 from bootstrap.upstreams import Upstream
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
+WRITTEN = "/v1/auth/"
+"""What begins so changes something even where it is a GET, as a login at another site is."""
 WHOLE_BYTES = 65_536
 """Bodies up to this length are passed on in one piece, longer ones as they come."""
 ANSWER_SECONDS = 75.0
@@ -42,6 +44,11 @@ _HOP = frozenset(
 )
 _SOCKET = "sec-websocket-"
 _log = structlog.get_logger("gateway")
+
+
+def reads(method: str, path: str) -> bool:
+    """Whether a request goes to the read API."""
+    return method in READS and not path.startswith(WRITTEN)
 
 
 class Gateway:
@@ -73,7 +80,7 @@ class Gateway:
                 raise Problem("MALFORMED_REQUEST", "The target must be a path.")
             if request.path == "/metrics" and request.method in READS:
                 return await self._metrics()
-            upstream = self._read if request.method in READS else self._write
+            upstream = self._read if reads(request.method, request.path) else self._write
             if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
                 return await self._tunnel(request, upstream)
             return await self._forward(request, upstream)

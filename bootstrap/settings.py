@@ -78,6 +78,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         _says("Addresses or CIDRs whose X-Forwarded-For counts, separated by commas"),
     ] = ()
+    github_client_id: Annotated[
+        str | None, _says("Client id of the OAuth app for logins with GitHub; unset: none")
+    ] = None
+    github_client_secret: Annotated[str | None, _says("Secret of that OAuth app", secret=True)] = (
+        None
+    )
+    github_url: Annotated[str, _says("GitHub, or a GitHub Enterprise Server")] = (
+        "https://github.com"
+    )
     max_body_bytes: Annotated[
         Annotated[int, msgspec.Meta(ge=1024)], _says("Longest request body, in bytes")
     ] = 1_048_576
@@ -127,6 +136,13 @@ class Field(msgspec.Struct, frozen=True):
     help: str
 
 
+_TOGETHER = (
+    ("operator_email", "operator_password"),
+    ("github_client_id", "github_client_secret"),
+)
+"""Settings that mean nothing without each other."""
+
+
 def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read the settings; ``overrides`` win over the environment, and that over the file.
 
@@ -160,8 +176,7 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
             checked[field.name] = value
         else:
             problems.append(f"  {where}: {wrong}")
-    if (values.get("operator_email") is None) != (values.get("operator_password") is None):
-        problems.append(f"  {PREFIX}OPERATOR_EMAIL, {PREFIX}OPERATOR_PASSWORD: set both or neither")
+    problems.extend(_alone(values))
     if values.get("read_dsn") is not None and values.get("write_dsn") is None:
         problems.append(f"  {PREFIX}WRITE_DSN: must be set where {PREFIX}READ_DSN is")
     if problems:
@@ -174,6 +189,14 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     if problems:
         raise SettingsError(problems)
     return msgspec.structs.replace(settings, home=settings.home.expanduser().absolute())
+
+
+def _alone(values: Mapping[str, Any]) -> Iterator[str]:
+    """What is set without what it needs beside it."""
+    for one, other in _TOGETHER:
+        if (values.get(one) is None) != (values.get(other) is None):
+            names = ", ".join(PREFIX + name.upper() for name in (one, other))
+            yield f"  {names}: set both or neither"
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
@@ -334,6 +357,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "owner_dsn": _starts("postgresql://", "postgres://"),
     "redis_url": _starts("redis://", "rediss://", "unix://"),
     "search_url": _starts("http://", "https://"),
+    "github_url": _starts("http://", "https://"),
     "master_key": _key,
     "jwt_private_key_file": _file,
     "trusted_proxies": _networks,
@@ -359,6 +383,7 @@ def _type_name(annotation: Any) -> str:
         Path: "a path",
         Path | None: "a path",
         str | None: "text",
+        str: "text",
         bool: "true or false",
         int: "a whole number",
         tuple[str, ...]: "a list",

@@ -28,7 +28,10 @@ R = TypeVar("R")
 
 
 class RegisterPerson(msgspec.Struct, frozen=True, kw_only=True):
-    """Register the context's user, who is new, in the context's tenant, which is theirs."""
+    """Register the context's user, who is new, in the context's tenant, which is theirs.
+
+    ``github_login`` names the GitHub account that vouches for the address, if one does.
+    """
 
     email: str
     display_name: str
@@ -37,6 +40,7 @@ class RegisterPerson(msgspec.Struct, frozen=True, kw_only=True):
     language: str = "en"
     terms: Terms | None
     permissions: tuple[str, ...] = ()
+    github_login: str | None = None
     address: str | None = None
     agent: str | None = None
 
@@ -74,10 +78,11 @@ class StartLogin(msgspec.Struct, frozen=True):
 
 
 class EndLogin(msgspec.Struct, frozen=True):
-    """End a login."""
+    """End a login; ``of`` is whose it must be, None where that is known."""
 
     login_id: UUID
     reason: Reason
+    of: UUID | None = None
 
 
 @handles(RegisterPerson)
@@ -100,6 +105,7 @@ async def register_person(
         language=command.language,
         terms=command.terms,
         permissions=command.permissions,
+        github_login=command.github_login,
         address=command.address,
         agent=command.agent,
     )
@@ -120,7 +126,7 @@ async def revise_person(
         Stale: the person has changed since the expected version.
         UsernameInUse: somebody else goes by the new name.
     """
-    return await _change(
+    return await change_person(
         store,
         context,
         context.user_id,
@@ -138,7 +144,7 @@ async def record_consent(
     Raises:
         Stale: the person has changed since the expected version.
     """
-    return await _change(
+    return await change_person(
         store,
         context,
         context.user_id,
@@ -152,7 +158,7 @@ async def grant_permissions(
     command: GrantPermissions, context: Context, store: EventStore
 ) -> Outcome[Person]:
     """The person with the permissions."""
-    return await _change(
+    return await change_person(
         store, context, command.user_id, lambda person: person.granted(command.permissions)
     )
 
@@ -174,11 +180,17 @@ async def start_login(command: StartLogin, context: Context, store: EventStore) 
 
 @handles(EndLogin)
 async def end_login(command: EndLogin, context: Context, store: EventStore) -> Outcome[None]:
-    """A login that has ended: now, or before."""
+    """A login that has ended: now, or before.
+
+    Raises:
+        NotFound: there is none such of that person, or it had ended before.
+    """
     stream = Login.stream(command.login_id)
 
     async def attempt() -> Outcome[None]:
         login = await store.load(Login, stream)
+        if command.of is not None and (login is None or login.user_id != command.of or login.ended):
+            raise NotFound("login")
         appends = []
         if login is not None:
             appends.append(Append(stream, login.version, login.end(command.reason)))
@@ -188,14 +200,20 @@ async def end_login(command: EndLogin, context: Context, store: EventStore) -> O
     return await _until_unhindered(attempt)
 
 
-async def _change(
+async def change_person(
     store: EventStore,
     context: Context,
     user_id: UUID,
     decide: Callable[[Person], tuple[Event, ...]],
     expected: int | None = None,
 ) -> Outcome[Person]:
-    """Load, decide and append, moving the claim on the username where that changes."""
+    """Load, decide and append, moving the claim on the username where that changes.
+
+    Raises:
+        NotFound: there is no such person.
+        Stale: the person has changed since the expected version.
+        UsernameInUse: somebody else goes by the new name.
+    """
     stream = Person.stream(user_id)
 
     async def attempt() -> Outcome[Person]:

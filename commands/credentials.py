@@ -8,6 +8,7 @@ Refusals::
 
     DomainError
     ├── InvalidCredentials    unknown address or wrong password: nobody is told which
+    ├── AccountDeleted        the person has left, and may be restored
     ├── RefreshRefused        not a refresh token that may still be used
     └── TooManyAttempts       ``seconds`` until another one is looked at
 """
@@ -34,6 +35,10 @@ _GUESSES = 100_000
 
 class InvalidCredentials(DomainError):
     """No such person, or not this password."""
+
+
+class AccountDeleted(DomainError):
+    """Who this is has been proven, but they have left."""
 
 
 class RefreshRefused(DomainError):
@@ -118,8 +123,15 @@ class Credentials(Protocol):
         """
         ...
 
-    async def end(self, login_id: UUID) -> bool:
-        """End the login, on every process within seconds; False where it had ended before."""
+    async def end(self, login_id: UUID, of: UUID | None = None) -> bool:
+        """End the login, on every process within seconds; False where it had ended before.
+
+        With ``of`` it ends only if it is that person's.
+        """
+        ...
+
+    async def end_all(self, user_id: UUID) -> int:
+        """End every login of the person, likewise; how many there were."""
         ...
 
     async def sweep(self, before: datetime) -> int:

@@ -1,4 +1,4 @@
-"""How somebody comes in: registration, login, refresh and logout.
+"""How somebody comes in and goes: registration, login, refresh, logout, leaving, coming back.
 
 Owns the order of the steps that touch secrets, so that a crash between two of them leaves nothing
 that matters: a password is kept before the person is registered, and a login before it is told,
@@ -9,9 +9,9 @@ of ``commands/accounts.py``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -20,6 +20,7 @@ import msgspec
 from commands.accounts import EMAIL, EndLogin, RegisterPerson, StartLogin
 from commands.bus import Bus, Outcome
 from commands.credentials import (
+    AccountDeleted,
     Attempts,
     Credentials,
     Grant,
@@ -32,11 +33,15 @@ from commands.credentials import (
     TooManyAttempts,
     normal,
 )
+from commands.departure import DeletePerson, RestorePerson
 from commands.ports import CommitError, Context, EventStore, Idempotency, Replayed
+from commands.second_factor import SecondFactor, TotpRefused
 from domain.accounts.person import OPERATOR, EmailInUse, Person
 from domain.accounts.profile import email_key, faults_of
 from domain.errors import DomainError
 from domain.faults import Fault, Invalid
+
+R = TypeVar("R")
 
 _NOBODY = UUID(int=0)
 
@@ -74,6 +79,7 @@ class Logins:
         passwords: Passwords,
         tokens: Tokens,
         attempts: Attempts,
+        second_factor: SecondFactor,
         new_id: Callable[[], UUID],
     ) -> None:
         self._bus = bus
@@ -82,6 +88,7 @@ class Logins:
         self._passwords = passwords
         self._tokens = tokens
         self._attempts = attempts
+        self._second_factor = second_factor
         self._new_id = new_id
         self._locks: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
 
@@ -147,40 +154,100 @@ class Logins:
             await self._credentials.forget(user_id)
             raise
 
-    async def login(self, email: str, password: str, visit: Visit) -> Outcome[Grant]:
-        """Tokens for somebody who knows the password.
+    async def login(
+        self, email: str, password: str, visit: Visit, totp: str | None = None
+    ) -> Outcome[Grant]:
+        """Tokens for somebody who knows the password and, where it is on, the second factor.
 
         Raises:
             InvalidCredentials: unknown address or wrong password, at the same cost.
+            TotpRequired, TotpRefused: the password is right, the code is missing or not good.
+            AccountDeleted: it is all right, but the person has left.
             TooManyAttempts: too many wrong ones from this address for this account.
             Unavailable: attempts cannot be counted now, or too many wait.
             Replayed, KeyReused: the idempotency key was used before.
         """
+
+        async def run() -> Outcome[Grant]:
+            person = await self._proven(email, password)
+            await self._second_factor.prove(totp, visit.by(person.id, person.tenant_id))
+            return await self.enter(person, visit)
+
+        return await self.attempt(email_key(email), visit, run)
+
+    async def restore(self, email: str, password: str, visit: Visit) -> Outcome[Person]:
+        """Somebody who had left is here again. They are not logged in by it.
+
+        Raises:
+            InvalidCredentials, TooManyAttempts, Unavailable, Replayed, KeyReused: as at a login.
+            PastRecovery: they left too long ago.
+        """
+
+        async def run() -> Outcome[Person]:
+            person = await self._proven(email, password)
+            context = visit.by(person.id, person.tenant_id)
+            outcome: Outcome[Person] = await self._bus.dispatch(RestorePerson(), context)
+            return outcome
+
+        return await self.attempt(email_key(email), visit, run)
+
+    async def leave(self, expected_version: int | None, context: Context) -> Outcome[Person]:
+        """The context's user leaves, and all their logins end.
+
+        Raises:
+            Stale: the person has changed since the expected version.
+        """
+        outcome: Outcome[Person] = await self._bus.dispatch(DeletePerson(expected_version), context)
+        # A crash before this leaves access tokens for their minutes, and no refresh.
+        await self._credentials.end_all(context.user_id)
+        return outcome
+
+    async def attempt(
+        self, account: str, visit: Visit, run: Callable[[], Awaitable[Outcome[R]]]
+    ) -> Outcome[R]:
+        """Run what needs a proof of who somebody is, and count it where the proof is wrong.
+
+        A missing code neither counts nor clears: it may be the first half of an honest login, and
+        whoever knows the password must not thereby have ten more guesses at the code.
+        """
         await self._unless_answered(visit)
-        account, address = email_key(email), visit.address or ""
+        address = visit.address or ""
         # One attempt at a time, or many at once would all be looked at before the first counts.
         async with self._lock((account, address)):
             seconds = await self._attempts.blocked(account, address, visit.now)
             if seconds is not None:
                 raise TooManyAttempts(seconds)
-            person = await self._proven(email, password)
-            if person is None:
+            try:
+                outcome = await run()
+            except (InvalidCredentials, TotpRefused):
+                await self._unless_answered(visit)  # the code may have gone into the first answer
                 await self._attempts.failed(account, address, visit.now)
-                raise InvalidCredentials
+                raise
             await self._attempts.cleared(account, address)
-        return await self._begin(person, visit)
+            return outcome
 
-    async def _proven(self, email: str, password: str) -> Person | None:
+    async def _proven(self, email: str, password: str) -> Person:
         user_id = await self._user_of(email) or _NOBODY
         stored = await self._credentials.password_hash(user_id)
         right, better = await self._passwords.verify(normal(password), stored)
         if not right:
-            return None
+            raise InvalidCredentials
         if better is not None:
             await self._credentials.set_password(user_id, better)
-        return await self._store.load(Person, Person.stream(user_id))
+        person = await self._store.load(Person, Person.stream(user_id))
+        if person is None:
+            raise InvalidCredentials
+        return person
 
-    async def _begin(self, person: Person, visit: Visit) -> Outcome[Grant]:
+    async def enter(self, person: Person, visit: Visit) -> Outcome[Grant]:
+        """Begin a login of somebody who has proven who they are.
+
+        Raises:
+            AccountDeleted: they have left.
+            Replayed, KeyReused: the idempotency key was used before.
+        """
+        if person.deleted_at is not None:
+            raise AccountDeleted
         login = NewLogin(self._new_id(), person.id, visit.address, visit.agent)
         refresh_token, refresh_hash = self._tokens.refresh()
         grant = await self._grant(person, login.login_id, refresh_token, visit.now)
@@ -208,7 +275,7 @@ class Logins:
             if rotation is None:
                 raise RefreshRefused
             person = await self._store.load(Person, Person.stream(rotation.user_id))
-            if person is None:
+            if person is None or person.deleted_at is not None:
                 raise RefreshRefused
             context = visit.by(person.id, person.tenant_id)
             if rotation.reused:
@@ -222,9 +289,15 @@ class Logins:
             committed = await self._store.append(context, result=grant)
         return Outcome(grant, committed.position)
 
-    async def end(self, login_id: UUID) -> None:
-        """Make the login's tokens worthless, everywhere within seconds; ``EndLogin`` tells it."""
-        await self._credentials.end(login_id)
+    async def end(self, login_id: UUID, context: Context, of: UUID | None = None) -> Outcome[None]:
+        """End a login: its tokens are worthless everywhere within seconds.
+
+        Raises:
+            NotFound: with ``of`` it is not that person's, or had ended before.
+        """
+        await self._credentials.end(login_id, of)
+        outcome: Outcome[None] = await self._bus.dispatch(EndLogin(login_id, "logout", of), context)
+        return outcome
 
     async def _grant(
         self, person: Person, login_id: UUID, refresh_token: str, now: datetime

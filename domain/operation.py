@@ -17,6 +17,9 @@ PAUSE, RESUME = "projection.pause", "projection.resume"
 RETRY, DISCARD = "quarantine.retry", "quarantine.discard"
 """Kinds of operations that operators ask for; permanent, as they lie in the table."""
 
+ERASURE = "accounts.erasure"
+"""The kind of operation by which everything about a person is erased; permanent, too."""
+
 State = Literal["pending", "running", "succeeded", "failed", "cancelled"]
 End = Literal["succeeded", "failed", "cancelled"]
 Held = Literal["held", "paused", "cancelled", "lost"]

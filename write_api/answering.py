@@ -89,16 +89,33 @@ class Answering:
         *,
         body: bytes = b"",
     ) -> Answer:
-        """Run the command and answer it; ``render`` makes the answer of the command's result.
-
-        The answer gets its Consistency-Token here. ``body`` is the request's, for its hash.
+        """Dispatch the command and answer it, as ``run`` does.
 
         Raises:
             Problem, or what the command raises.
         """
+        return await self.run(
+            request, lambda context: self._dispatch(command, context), render, body=body
+        )
+
+    async def run(
+        self,
+        request: HasScope,
+        run: Callable[[Context], Awaitable[Outcome[Any]]],
+        render: Callable[[Any], Answer],
+        *,
+        body: bytes = b"",
+    ) -> Answer:
+        """Run what changes something and answer it; ``render`` makes the answer of its result.
+
+        The answer gets its Consistency-Token here. ``body`` is the request's, for its hash.
+
+        Raises:
+            Problem, or what ``run`` raises.
+        """
         key = key_of(request)
         if key is None:
-            outcome = await self._dispatch(command, self.context(request))
+            outcome = await run(self.context(request))
             return _with_token(render(outcome.result), outcome.position)
         rendered: list[Answer] = []
 
@@ -110,7 +127,7 @@ class Answering:
         context = self.context(request, idempotency)
         try:
             try:
-                outcome = await self._dispatch(command, context)
+                outcome = await run(context)
             except DomainError as refusal:
                 return await self._refused(request, context, idempotency, refusal)
         except Replayed as first:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 import msgspec
 from litestar import Request
@@ -23,14 +24,16 @@ from adapters.http.fresh import token
 from adapters.http.handlers import post
 from adapters.http.idempotency import hash_of, key_of, principal_name, replay, stored
 from adapters.http.operation import Operation
+from adapters.http.principal import Principal
 from adapters.http.problems import Problem, register, retry_after
 from adapters.http.responses import Answer, no_content, ok
 from adapters.http.validation import decode_body
-from commands.accounts import EndLogin, RegisterPerson
+from commands.accounts import RegisterPerson
 from commands.bus import Outcome
 from commands.credentials import (
     LONGEST_PASSWORD,
     SHORTEST_PASSWORD,
+    AccountDeleted,
     Grant,
     InvalidCredentials,
     RefreshRefused,
@@ -39,7 +42,8 @@ from commands.credentials import (
 )
 from commands.logins import Logins, Visit
 from commands.ports import Idempotency, Replayed, Response
-from domain.accounts.person import EmailInUse, Person, UsernameInUse
+from commands.second_factor import TotpRefused, TotpRequired
+from domain.accounts.person import EmailInUse, PastRecovery, Person, UsernameInUse
 from domain.accounts.profile import (
     DisplayName,
     Email,
@@ -84,6 +88,26 @@ register(
     "After ten wrong passwords for one account from one address no more are looked at until"
     " `Retry-After` has passed. The account stays open from other addresses.",
 )
+register(
+    "TOTP_REQUIRED",
+    401,
+    "A code is wanted as well",
+    "The password is right. Repeat the login with `totp`: the six digits that the authenticator app"
+    " shows, or a recovery code.",
+)
+register(
+    "INVALID_TOTP",
+    401,
+    "The code is not good",
+    "It is wrong or too old, or it was used before: each code opens one login. Wait for the next"
+    " one.",
+)
+register(
+    "ACCOUNT_DELETED",
+    403,
+    "This account was deleted",
+    "For 30 days it can be had back: `POST /v1/me/restore` with the address and the password.",
+)
 
 _CHALLENGE = {"www-authenticate": "Bearer"}
 
@@ -91,6 +115,12 @@ ERRORS: dict[type[Exception], Mapper] = {
     EmailInUse: lambda error: Problem("EMAIL_IN_USE"),
     UsernameInUse: lambda error: Problem("USERNAME_IN_USE"),
     InvalidCredentials: lambda error: Problem("INVALID_CREDENTIALS", headers=_CHALLENGE),
+    TotpRequired: lambda error: Problem("TOTP_REQUIRED", headers=_CHALLENGE),
+    TotpRefused: lambda error: Problem("INVALID_TOTP", headers=_CHALLENGE),
+    AccountDeleted: lambda error: Problem("ACCOUNT_DELETED"),
+    PastRecovery: lambda error: Problem(
+        "ACCOUNT_DELETED", "The 30 days in which it could be had back are over."
+    ),
     RefreshRefused: lambda error: Problem("INVALID_REFRESH_TOKEN", headers=_CHALLENGE),
     TooManyAttempts: lambda error: Problem("TOO_MANY_ATTEMPTS", headers=retry_after(error.seconds)),
     Unavailable: lambda error: unavailable(),
@@ -111,7 +141,10 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class LoginAttempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What proves who one is. ``totp`` counts for those who have switched it on."""
+    """What proves who one is. ``totp`` counts for those who have switched it on.
+
+    It is six digits of the authenticator app, or a recovery code.
+    """
 
     email: Annotated[str, Meta(min_length=1, max_length=1024)]
     password: Annotated[str, Meta(min_length=1, max_length=LONGEST_PASSWORD)]
@@ -146,6 +179,17 @@ class Visiting:
         self._digest = digest
         self._clock = clock
 
+    def visit(self, request: AnyRequest, idempotency: Idempotency | None = None) -> Visit:
+        """The request as a call of somebody who is not known."""
+        context = context_of(request)
+        return Visit(
+            now=self._clock(),
+            correlation_id=context.request_id,
+            address=context.client_address,
+            agent=context.user_agent,
+            idempotency=idempotency,
+        )
+
     async def answer(
         self,
         request: AnyRequest,
@@ -154,7 +198,6 @@ class Visiting:
         render: Callable[[R], Answer],
     ) -> Answer:
         """Run a call of somebody who is not known, once for each idempotency key."""
-        context = context_of(request)
         rendered: list[Answer] = []
 
         def keep(result: Any) -> Response:
@@ -166,15 +209,8 @@ class Visiting:
         if key is not None:
             request_hash = self._digest(hash_of(request, body))
             idempotency = Idempotency(principal_name(request), key, request_hash, keep)
-        visit = Visit(
-            now=self._clock(),
-            correlation_id=context.request_id,
-            address=context.client_address,
-            agent=context.user_agent,
-            idempotency=idempotency,
-        )
         try:
-            outcome = await run(visit)
+            outcome = await run(self.visit(request, idempotency))
         except Replayed as first:
             return replay(first.response, token(first.position))
         answer = rendered[0] if rendered else render(outcome.result)
@@ -250,13 +286,26 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
             "operation": Operation(
                 summary="Log in",
                 description="An unknown address and a wrong password are answered alike. Ten wrong"
-                " passwords for one account from one address close it to that address for a while.",
+                " passwords for one account from one address close it to that address for a while;"
+                " wrong codes count like wrong passwords.",
                 tags=TAGS,
                 body=LoginAttempt,
                 response=Grant,
-                problems=("INVALID_CREDENTIALS", "TOO_MANY_ATTEMPTS", "UNAVAILABLE"),
+                problems=(
+                    "INVALID_CREDENTIALS",
+                    "TOTP_REQUIRED",
+                    "INVALID_TOTP",
+                    "ACCOUNT_DELETED",
+                    "TOO_MANY_ATTEMPTS",
+                    "UNAVAILABLE",
+                ),
                 examples={
-                    "person": {"email": "ada@example.com", "password": "a long walk by the river"}
+                    "person": {"email": "ada@example.com", "password": "a long walk by the river"},
+                    "second factor": {
+                        "email": "ada@example.com",
+                        "password": "a long walk by the river",
+                        "totp": "492039",
+                    },
                 },
                 operation_id="login",
             )
@@ -268,7 +317,7 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
         return await visiting.answer(
             request,
             body,
-            lambda visit: logins.login(asked.email, asked.password, visit),
+            lambda visit: logins.login(asked.email, asked.password, visit, asked.totp),
             granted(request),
         )
 
@@ -316,11 +365,20 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
         },
     )
     async def logout(request: AnyRequest) -> Answer:
-        principal = await identify(request)
-        if principal.login_id is None:
-            raise Forbidden("An API key is no login.")
-        await logins.end(principal.login_id)
-        command = EndLogin(principal.login_id, "logout")
-        return await answering.answer(request, command, lambda _: no_content(request))
+        login_id = login_of(await identify(request))
+        return await answering.run(
+            request, lambda context: logins.end(login_id, context), lambda _: no_content(request)
+        )
 
     return [register_person, login, refresh, logout]
+
+
+def login_of(principal: Principal) -> UUID:
+    """The login by which somebody asks, for what concerns the safety of the account.
+
+    Raises:
+        Forbidden: it is an API key that asks.
+    """
+    if principal.login_id is None:
+        raise Forbidden("An API key is no login.")
+    return principal.login_id

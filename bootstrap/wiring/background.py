@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import dramatiq
 from uuid_utils.compat import uuid7
@@ -17,6 +19,8 @@ from bootstrap.views import VIEWS
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
 from bootstrap.wiring.keys import subject_keys_of
 from bootstrap.wiring.write_side import WriteSide
+from commands.departure import Departed, ask_for_erasures
+from domain.operation import ERASURE, NewOperation
 from projections.engine.runner import Runner
 from workers.broker import Offers, OnLoop, redis_broker, work
 from workers.journal import Importing, declare_import
@@ -53,8 +57,39 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
     async def forget_logins() -> int:
         return await side.credentials.sweep(datetime.now(UTC) - timedelta(days=1))
 
+    async def erase_departed() -> int:
+        now = datetime.now(UTC)
+        return await ask_for_erasures(side.departures, erasing(side, offers, now), now)
+
     async with side.opened():
-        await schedule(side.operations, offers, stop, sweeps=(forget_answers, forget_logins))
+        sweeps = (forget_answers, forget_logins, erase_departed)
+        await schedule(side.operations, offers, stop, sweeps=sweeps)
+
+
+def erasing(
+    side: WriteSide, offers: Offers, now: datetime
+) -> Callable[[Departed], Awaitable[bool]]:
+    """What asks for the erasure of somebody who left: an operation, at most one a day."""
+
+    async def ask(one: Departed) -> bool:
+        new = NewOperation(
+            id=uuid7(),
+            kind=ERASURE,
+            user_id=one.user_id,
+            tenant_id=one.tenant_id,
+            correlation_id=f"departure_{one.position}",
+            created_at=now,
+            # The next day it is asked for again, should it have failed.
+            idempotency_key=f"departure:{one.position}:{now.date()}",
+            request_hash=sha256(b"departure").digest(),
+        )
+        accepted = await side.operations.accept(new)
+        if accepted.id != new.id:
+            return False
+        await offers.offer(ERASURE, new.id)
+        return True
+
+    return ask
 
 
 def worker(settings: Settings) -> None:

@@ -13,16 +13,21 @@ import read_api.accounts
 import read_api.journal
 import read_api.journal_history
 import read_api.journal_overview
+import read_api.logins
 import read_api.operations
 import read_api.ops
 import write_api.accounts
+import write_api.github
 import write_api.journal
 import write_api.journal_import
+import write_api.leaving
 import write_api.logins
 import write_api.operations
 import write_api.ops
+import write_api.second_factor
 from adapters.event_store.store import PostgresEventStore
 from adapters.http.cursors import Cursors
+from adapters.http.errors import Mapper
 from adapters.http.health import health_handlers
 from adapters.http.pages import problem_handlers
 from adapters.operations import PostgresOperations
@@ -30,6 +35,7 @@ from adapters.oversight import PostgresOversight
 from adapters.tokens import KeyRing
 from bootstrap.engine import RANGED
 from bootstrap.wiring.write_side import WriteSide
+from commands.github import GithubLogins
 from commands.logins import Logins
 from projections.accounts.people import Totals
 from projections.journal.days import streak_and_statistics
@@ -49,16 +55,27 @@ def totals_of(reader: Reader) -> Any:
     return totals
 
 
+ERRORS: dict[type[Exception], Mapper] = {
+    **write_api.journal.ERRORS,
+    **write_api.logins.ERRORS,
+    **write_api.second_factor.ERRORS,
+    **write_api.github.ERRORS,
+}
+"""How the contexts' own refusals are answered."""
+
+
 def write_handlers(
-    side: WriteSide, reader: Reader, logins: Logins, offers: Offers
+    side: WriteSide, reader: Reader, logins: Logins, github: GithubLogins, offers: Offers
 ) -> list[HTTPRouteHandler]:
     """Everything that changes something."""
-    errors = {**write_api.journal.ERRORS, **write_api.logins.ERRORS}
-    answering = Answering(side.bus.dispatch, side.store, errors)
+    answering = Answering(side.bus.dispatch, side.store, ERRORS)
     visiting = Visiting(lambda data: side.sealer.digest(data, "idempotency"))
     around = write_api.accounts.surroundings(reader, totals_of(reader))
     return [
         *write_api.logins.routes(answering, logins, visiting),
+        *write_api.second_factor.routes(answering, side.second_factor),
+        *write_api.leaving.routes(answering, logins, visiting),
+        *write_api.github.routes(github, visiting, write_api.github.Carried(side.sealer)),
         *write_api.accounts.routes(answering, around),
         *write_api.journal.routes(answering, side.store, uuid7),
         *write_api.journal_import.routes(
@@ -84,10 +101,12 @@ def read_handlers(
     streams: PostgresEventStore,
     operations: PostgresOperations,
     oversight: PostgresOversight,
+    credentials: Reader,
 ) -> list[HTTPRouteHandler]:
     """Everything that answers."""
     return [
         *read_api.accounts.routes(reader, freshness, totals_of(reader), lambda: keys.jwks),
+        *read_api.logins.routes(credentials, cursors),
         *read_api.journal.routes(reader, freshness, cursors),
         *read_api.journal_history.routes(freshness, streams, cursors),
         *read_api.journal_overview.routes(reader, freshness, cursors),
@@ -107,8 +126,8 @@ def described() -> list[HTTPRouteHandler]:
     """Every handler of both APIs, to be described and routed by, and not to be called."""
     stand_in = cast("Any", StandIn())
     return [
-        *read_handlers(*[stand_in] * 7),
-        *write_handlers(stand_in, stand_in, stand_in, stand_in),
+        *read_handlers(*[stand_in] * 8),
+        *write_handlers(*[stand_in] * 5),
         *health_handlers(stand_in),
         *problem_handlers,
     ]

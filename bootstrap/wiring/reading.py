@@ -69,6 +69,7 @@ def read_api_app(settings: Settings) -> Any:
         PostgresOversight(
             slow, [(view.name, view.version) for view in VIEWS], subjects
         ),  # operators' lists must hold up nobody
+        PipelineReader([beside]),
     )
     documentation = openapi_handlers(described(), title="Mindstream", version="1")
 

@@ -12,19 +12,24 @@ import commands.journal
 import commands.journal_import  # noqa: F401
 from adapters.attempts import RedisAttempts
 from adapters.credentials import PostgresCredentials
+from adapters.departures import PostgresDepartures
 from adapters.event_store.store import PostgresEventStore
 from adapters.event_store.subject_keys import SubjectKeys
+from adapters.github import GithubOverHttp, PostgresGithubLinks
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresCare
 from adapters.passwords import ArgonPasswords
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.signals import Signals
+from adapters.second_factor import PostgresSeeds
 from adapters.tokens import SignedTokens
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import WRITE, cache_of, write_dsn_of
 from bootstrap.wiring.keys import sealer_of
 from commands.bus import Bus
+from commands.github import GithubLogins
 from commands.logins import Logins
+from commands.second_factor import SecondFactor
 
 
 class WriteSide:
@@ -44,6 +49,13 @@ class WriteSide:
         )
         self.bus = Bus(self.store)
         self.credentials = PostgresCredentials(self.reads, self.sealer)
+        self.second_factor = SecondFactor(
+            bus=self.bus,
+            store=self.store,
+            seeds=PostgresSeeds(self.reads, self.sealer),
+            new_id=uuid7,
+        )
+        self.departures = PostgresDepartures(self.reads)
         self.tokens = SignedTokens(self.credentials, new_id=uuid7)
         self.bulk = Pipeline(dsn, role=WRITE)  # pieces of imports must hold up nobody
         self.operations = PostgresOperations(self.bulk, self.sealer)
@@ -67,7 +79,7 @@ class WriteSide:
             await self.cache.aclose()
 
     def logins(self) -> Logins:
-        """Registration, login, refresh and logout."""
+        """Registration, login, refresh, logout, leaving and coming back."""
         return Logins(
             bus=self.bus,
             store=self.store,
@@ -75,6 +87,25 @@ class WriteSide:
             passwords=ArgonPasswords(),
             tokens=self.tokens,
             attempts=RedisAttempts(self.cache),
+            second_factor=self.second_factor,
+            new_id=uuid7,
+        )
+
+    def github_logins(self, logins: Logins) -> GithubLogins:
+        """Logins with GitHub; none can succeed where it is not configured."""
+        settings = self.settings
+        github = None
+        if settings.github_client_id is not None and settings.github_client_secret is not None:
+            github = GithubOverHttp(
+                settings.github_url, settings.github_client_id, settings.github_client_secret
+            )
+        return GithubLogins(
+            bus=self.bus,
+            store=self.store,
+            github=github,
+            links=PostgresGithubLinks(self.reads, self.sealer),
+            logins=logins,
+            second_factor=self.second_factor,
             new_id=uuid7,
         )
 

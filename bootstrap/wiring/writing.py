@@ -6,12 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import write_api.accounts
-import write_api.journal
-import write_api.journal_import
-import write_api.logins
-import write_api.operations
-import write_api.ops
+import write_api.answering
 from adapters.authentication import EndedLogins, TokenAuthenticator
 from adapters.http.app import application
 from adapters.http.health import health_handlers
@@ -23,7 +18,7 @@ from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import READ, WRITE, read_dsn_of, write_dsn_of
-from bootstrap.wiring.handlers import write_handlers
+from bootstrap.wiring.handlers import ERRORS, write_handlers
 from bootstrap.wiring.serving import UNAVAILABLE, served, sharing
 from bootstrap.wiring.write_side import WriteSide
 from workers.broker import Offers, redis_broker
@@ -37,7 +32,10 @@ def write_api_app(settings: Settings) -> Any:
     ended = EndedLogins(side.credentials, keys, dsn=write_dsn_of(settings), role=WRITE)
     limiter = RateLimiter(settings.rate_limit_per_minute, side.cache)
     offers = Offers(redis_broker(settings.redis_url or "", works=False))
-    handlers = write_handlers(side, PipelineReader([reads]), side.logins(), offers)
+    logins = side.logins()
+    handlers = write_handlers(
+        side, PipelineReader([reads]), logins, side.github_logins(logins), offers
+    )
     readiness = Dependencies({"database": side.reads}, side.cache, side.reads)
 
     @asynccontextmanager
@@ -52,7 +50,7 @@ def write_api_app(settings: Settings) -> Any:
             await stack.enter_async_context(sharing(limiter))
             yield
 
-    errors = {**write_api.journal.ERRORS, **write_api.logins.ERRORS, **write_api.answering.ERRORS}
+    errors = {**ERRORS, **write_api.answering.ERRORS}
     return served(
         settings,
         "write-api",

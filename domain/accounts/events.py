@@ -89,6 +89,56 @@ class PermissionsGranted(Event, frozen=True, kw_only=True):
     permissions: tuple[str, ...]
 
 
+class TotpEnabled(Event, frozen=True, kw_only=True):
+    """From now on a login of this person takes a second factor."""
+
+    TOPIC: ClassVar[str] = "accounts.TotpEnabled.v1"
+
+    user_id: UUID
+
+
+class TotpDisabled(Event, frozen=True, kw_only=True):
+    """A password is enough again."""
+
+    TOPIC: ClassVar[str] = "accounts.TotpDisabled.v1"
+
+    user_id: UUID
+
+
+class RecoveryCodeUsed(Event, frozen=True, kw_only=True):
+    """A recovery code stood in for the second factor; ``remaining`` are left."""
+
+    TOPIC: ClassVar[str] = "accounts.RecoveryCodeUsed.v1"
+
+    user_id: UUID
+    remaining: int
+
+
+class GithubLinked(Event, frozen=True, kw_only=True):
+    """A GitHub account with the person's own, verified address opens this account as well."""
+
+    TOPIC: ClassVar[str] = "accounts.GithubLinked.v1"
+
+    user_id: UUID
+    github_login: Personal
+
+
+class PersonDeleted(Event, frozen=True, kw_only=True):
+    """A person left. All is kept for 30 days, and nobody is let in."""
+
+    TOPIC: ClassVar[str] = "accounts.PersonDeleted.v1"
+
+    user_id: UUID
+
+
+class PersonRestored(Event, frozen=True, kw_only=True):
+    """A person who had left came back."""
+
+    TOPIC: ClassVar[str] = "accounts.PersonRestored.v1"
+
+    user_id: UUID
+
+
 class LoggedIn(Event, frozen=True, kw_only=True):
     """A login began on one device."""
 

@@ -1,4 +1,4 @@
-"""The person: registers, describes themselves, chooses settings, consents, is granted rights.
+"""The person: registers, describes themselves, consents, is granted rights, leaves and returns.
 
 Pure: ids and times are arguments. Owns the decisions and the state that they need; the rules for
 single fields stand in ``profile.py``. That an address or a username is unique is no decision of
@@ -8,12 +8,13 @@ Refusals::
 
     DomainError
     ├── EmailInUse       another person has this address
-    └── UsernameInUse    another person has this username
+    ├── UsernameInUse    another person has this username
+    └── PastRecovery     the person left too long ago to come back
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -22,10 +23,16 @@ from msgspec import UNSET
 
 from domain.accounts.events import (
     ConsentRecorded,
+    GithubLinked,
     PermissionsGranted,
+    PersonDeleted,
     PersonRegistered,
+    PersonRestored,
     ProfileRevised,
+    RecoveryCodeUsed,
     SettingsRevised,
+    TotpDisabled,
+    TotpEnabled,
 )
 from domain.accounts.profile import PREFERENCES, Changes, Notifications, Terms
 from domain.errors import DomainError
@@ -37,6 +44,9 @@ EVERYONE: tuple[str, ...] = ("journal:read", "journal:write")
 OPERATOR: tuple[str, ...] = ("analytics:read", "ops:personal", "ops:read", "ops:write")
 """Permissions of the person whom the settings name as operator."""
 
+RECOVERABLE = timedelta(days=30)
+"""For so long somebody who left may come back."""
+
 _PROFILE = tuple(name for name in ProfileRevised.__struct_fields__ if name != "user_id")
 _SETTINGS = ("timezone", "language", "theme", "private_mode")
 
@@ -47,6 +57,10 @@ class EmailInUse(DomainError):
 
 class UsernameInUse(DomainError):
     """Another person goes by this name."""
+
+
+class PastRecovery(DomainError):
+    """The person left longer ago than ``RECOVERABLE``."""
 
 
 class Consent(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +104,9 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     notifications: Notifications = Notifications()
     consent: Consent | None = None
     private_mode: bool = False
+    totp_enabled: bool = False
+    github_login: str | None = None
+    deleted_at: datetime | None = None
     created_at: datetime
     version: int
 
@@ -111,10 +128,11 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
         language: str,
         terms: Terms | None,
         permissions: tuple[str, ...] = (),
+        github_login: str | None = None,
         address: str | None = None,
         agent: str | None = None,
     ) -> tuple[Event, ...]:
-        """The beginning of a person; ``terms`` is None for one whom the settings name."""
+        """The beginning of a person; ``terms`` is None for one who has not been asked yet."""
         events: list[Event] = [
             PersonRegistered(
                 user_id=user_id,
@@ -130,6 +148,8 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
             events.append(_consented(user_id, terms, address, agent))
         if permissions:
             events.append(PermissionsGranted(user_id=user_id, permissions=permissions))
+        if github_login is not None:
+            events.append(GithubLinked(user_id=user_id, github_login=github_login))
         return tuple(events)
 
     def revise(self, changes: Changes) -> tuple[Event, ...]:
@@ -188,6 +208,40 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
         new = tuple(sorted(set(permissions) - set(self.permissions)))
         return (PermissionsGranted(user_id=self.id, permissions=new),) if new else ()
 
+    def enable_totp(self) -> tuple[Event, ...]:
+        """A login takes a second factor from now on; no event where it did."""
+        return () if self.totp_enabled else (TotpEnabled(user_id=self.id),)
+
+    def disable_totp(self) -> tuple[Event, ...]:
+        """A login takes a password only; no event where it did."""
+        return (TotpDisabled(user_id=self.id),) if self.totp_enabled else ()
+
+    def use_recovery_code(self, remaining: int) -> tuple[Event, ...]:
+        """A recovery code is gone."""
+        return (RecoveryCodeUsed(user_id=self.id, remaining=remaining),)
+
+    def link_github(self, github_login: str) -> tuple[Event, ...]:
+        """A GitHub account with this person's verified address; no event where it was linked."""
+        if self.github_login == github_login:
+            return ()
+        return (GithubLinked(user_id=self.id, github_login=github_login),)
+
+    def leave(self) -> tuple[Event, ...]:
+        """The person leaves; no event where they have."""
+        return () if self.deleted_at is not None else (PersonDeleted(user_id=self.id),)
+
+    def come_back(self, now: datetime) -> tuple[Event, ...]:
+        """The person is here again; no event where they never left.
+
+        Raises:
+            PastRecovery: they left too long ago.
+        """
+        if self.deleted_at is None:
+            return ()
+        if now - self.deleted_at > RECOVERABLE:
+            raise PastRecovery
+        return (PersonRestored(user_id=self.id),)
+
     def preference(self, name: str) -> Any:
         """The person's choice, or what holds without one; None for an unknown name."""
         return self.preferences.get(name, PREFERENCES.get(name))
@@ -228,7 +282,23 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
             changed["consent"] = _consent(state.consent, event, recorded.recorded_at)
         elif isinstance(event, PermissionsGranted):
             changed["permissions"] = tuple(sorted({*state.permissions, *event.permissions}))
+        else:
+            changed |= _changed_access(event, recorded.recorded_at)
         return msgspec.structs.replace(state, **changed)
+
+
+def _changed_access(event: Event, at: datetime) -> dict[str, Any]:
+    """What an event changes of the ways in."""
+    if isinstance(event, TotpEnabled | TotpDisabled):
+        return {"totp_enabled": isinstance(event, TotpEnabled)}
+    if isinstance(event, GithubLinked):
+        # GitHub has verified the address, which is the person's: see commands/github.py.
+        return {"github_login": event.github_login, "email_verified": True}
+    if isinstance(event, PersonDeleted):
+        return {"deleted_at": at}
+    if isinstance(event, PersonRestored):
+        return {"deleted_at": None}
+    return {}
 
 
 def _json(value: Any) -> bytes:

@@ -18,11 +18,17 @@ import msgspec
 
 from domain.accounts.events import (
     ConsentRecorded,
+    GithubLinked,
     LoggedIn,
     PermissionsGranted,
+    PersonDeleted,
     PersonRegistered,
+    PersonRestored,
     ProfileRevised,
+    RecoveryCodeUsed,
     SettingsRevised,
+    TotpDisabled,
+    TotpEnabled,
 )
 from domain.accounts.person import Consent, Person
 from domain.accounts.profile import PREFERENCES, Notifications
@@ -63,6 +69,12 @@ class People(RowView[PersonRow]):
         SettingsRevised,
         ConsentRecorded,
         PermissionsGranted,
+        TotpEnabled,
+        TotpDisabled,
+        RecoveryCodeUsed,
+        GithubLinked,
+        PersonDeleted,
+        PersonRestored,
         LoggedIn,
     )
     table: ClassVar[str] = "accounts_people"
@@ -159,6 +171,8 @@ class PersonDocument(msgspec.Struct, frozen=True, kw_only=True):
     notifications: Notifications
     consent: Consent | None
     private_mode: bool
+    totp_enabled: bool
+    github_login: str | None
     statistics: PersonStatistics | None
     created_at: datetime
     last_login_at: datetime | None

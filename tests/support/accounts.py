@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from commands.accounts import RegisterPerson
 from commands.bus import Bus
 from commands.credentials import NewLogin, Rotation
 from commands.logins import Logins, Visit
+from commands.second_factor import SecondFactor, Seed
 from domain.accounts.profile import Terms
 from tests.support.memory_store import MemoryEventStore
 
@@ -61,10 +63,16 @@ class MemoryCredentials:
         self.tokens[replacement] = (login_id, False)
         return Rotation(login_id, user_id, reused=False)
 
-    async def end(self, login_id: UUID) -> bool:
-        first = login_id in self.logins and login_id not in self.ended
+    async def end(self, login_id: UUID, of: UUID | None = None) -> bool:
+        login = self.logins.get(login_id)
+        if of is not None and (login is None or login.user_id != of):
+            return False
+        first = login is not None and login_id not in self.ended
         self.ended.add(login_id)
         return first
+
+    async def end_all(self, user_id: UUID) -> int:
+        return sum([await self.end(login_id, user_id) for login_id in self.logins])
 
     async def sweep(self, before: datetime) -> int:
         gone = [login_id for login_id in self.logins if login_id in self.ended]
@@ -86,6 +94,50 @@ class MemoryCredentials:
         return [PublicKey(kid, jwk) for kid, _, jwk in reversed(self.keys)]
 
 
+class MemorySeeds:
+    """``Seeds`` in dicts."""
+
+    def __init__(self) -> None:
+        self.seeds: dict[UUID, Seed] = {}
+        self.recovery: dict[UUID, set[bytes]] = {}
+        self.steps: dict[UUID, int] = {}
+
+    async def begin_totp(self, user_id: UUID, seed: Seed, recovery: Sequence[bytes]) -> bool:
+        kept = self.seeds.get(user_id)
+        if kept is not None and kept.confirmed:
+            return False
+        self.seeds[user_id], self.recovery[user_id] = seed, set(recovery)
+        self.steps[user_id] = 0
+        return True
+
+    async def seed(self, user_id: UUID) -> Seed | None:
+        return self.seeds.get(user_id)
+
+    async def confirm_totp(self, user_id: UUID, seed_id: UUID) -> bool:
+        kept = self.seeds.get(user_id)
+        if kept is None or kept.id != seed_id:
+            return False
+        self.seeds[user_id] = msgspec.structs.replace(kept, confirmed=True)
+        return True
+
+    async def use_step(self, user_id: UUID, step: int) -> bool:
+        if self.steps.get(user_id, step) >= step:
+            return False
+        self.steps[user_id] = step
+        return True
+
+    async def use_recovery(self, user_id: UUID, code_hash: bytes) -> int | None:
+        kept = self.seeds.get(user_id)
+        codes = self.recovery.get(user_id, set())
+        if kept is None or not kept.confirmed or code_hash not in codes:
+            return None
+        codes.remove(code_hash)
+        return len(codes)
+
+    async def forget_totp(self, user_id: UUID) -> bool:
+        return self.seeds.pop(user_id, None) is not None
+
+
 class House:
     """Everything that logins need, in memory, and a clock to be set."""
 
@@ -97,6 +149,10 @@ class House:
         self.tokens = SignedTokens(self.credentials)
         self.attempts = LocalAttempts()
         self.bus = Bus(self.store)
+        self.seeds = MemorySeeds()
+        self.second_factor = SecondFactor(
+            bus=self.bus, store=self.store, seeds=self.seeds, new_id=uuid7
+        )
         self.logins = Logins(
             bus=self.bus,
             store=self.store,
@@ -104,6 +160,7 @@ class House:
             passwords=self.passwords,
             tokens=self.tokens,
             attempts=self.attempts,
+            second_factor=self.second_factor,
             new_id=uuid7,
         )
         self._signing_key = signing_key

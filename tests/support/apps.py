@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from bootstrap import wiring
+from bootstrap.gateway import reads
 from bootstrap.settings import Settings
 
 
@@ -33,12 +34,12 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
 async def served(
     settings: Settings, address: str = "192.0.2.7"
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a gateway: GET goes to the read API, everything else to the write API."""
+    """A client of both APIs, which are chosen from as the gateway does."""
     await wiring.setup(settings)
     write, read = wiring.write_api_app(settings), wiring.read_api_app(settings)
 
     async def gateway(scope: Any, receive: Any, send: Any) -> None:
-        await (read if scope["method"] in ("GET", "HEAD") else write)(scope, receive, send)
+        await (read if reads(scope["method"], scope["path"]) else write)(scope, receive, send)
 
     stop = asyncio.Event()
     async with lifespan(write), lifespan(read):

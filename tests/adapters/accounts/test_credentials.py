@@ -205,9 +205,11 @@ def test_every_table_of_a_person_has_row_level_security_forced(database: Databas
         ).fetchall()
     assert {name: forced for name, forced in rows if name != "accounts_signing_keys"} == {
         "accounts_credentials": True,
+        "accounts_github": True,
         "accounts_logins": True,
         "accounts_people": True,
         "accounts_refresh_tokens": True,
+        "accounts_totp": True,
     }
 
 

@@ -212,7 +212,8 @@ async def test_a_refresh_with_an_idempotency_key_may_be_repeated(home: House) ->
 async def test_no_refresh_after_the_login_has_ended(home: House) -> None:
     grant = await login(home)
     [login_id] = home.credentials.logins
-    await home.logins.end(login_id)
+    user_id = home.credentials.logins[login_id].user_id
+    await home.logins.end(login_id, home.visit().by(user_id, user_id))
     with pytest.raises(RefreshRefused):
         await home.logins.refresh(grant.refresh_token, home.visit())
     for nonsense in ("", "x", "\ud800", "é" * 100):
