@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 from uuid_utils.compat import uuid7
@@ -96,6 +97,29 @@ async def test_a_login_ends_once_and_its_tokens_with_it(credentials: Any) -> Non
     assert await credentials.end(login.login_id)
     assert not await credentials.end(login.login_id)
     assert await credentials.rotate(first, token()) is None
+
+
+async def test_a_login_ends_only_for_whose_it_is(credentials: Any) -> None:
+    login, first = await begin(credentials)
+    assert not await credentials.end(login.login_id, uuid7())
+    assert not (await credentials.rotate(first, second := token())).reused
+    assert await credentials.end(login.login_id, login.user_id)
+    assert await credentials.rotate(second, token()) is None
+
+
+async def test_all_logins_of_a_person_end_together(credentials: Any) -> None:
+    login, first = await begin(credentials)
+    another, second = msgspec.structs.replace(login, login_id=uuid7()), token()
+    await credentials.begin(another, second)
+    stranger, third = await begin(credentials)
+    assert await credentials.end_all(login.user_id) == 2
+    assert await credentials.end_all(login.user_id) == 0
+    assert await credentials.rotate(first, token()) is None
+    assert await credentials.rotate(second, token()) is None
+    assert not (await credentials.rotate(third, token())).reused
+    ended = await credentials.ended_within(60)
+    assert {login.login_id, another.login_id} <= set(ended)
+    assert stranger.login_id not in ended
 
 
 async def test_the_first_signing_key_stays(credentials: Any) -> None:

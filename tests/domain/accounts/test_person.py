@@ -5,17 +5,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.accounts.events import (
     ConsentRecorded,
+    GithubLinked,
     PermissionsGranted,
+    PersonDeleted,
     PersonRegistered,
+    PersonRestored,
     ProfileRevised,
+    RecoveryCodeUsed,
     SettingsRevised,
+    TotpDisabled,
+    TotpEnabled,
 )
-from domain.accounts.person import EVERYONE, OPERATOR, Person
+from domain.accounts.person import EVERYONE, OPERATOR, RECOVERABLE, PastRecovery, Person
 from domain.accounts.profile import Changes, NotificationChanges, Terms
 from domain.event import Event, Recorded
 
@@ -166,3 +173,41 @@ def test_what_was_asked_for_holds_and_asking_again_changes_nothing(wanted: list[
         assert person.bio == changes.bio
         assert None not in person.preferences.values()
         assert person.revise(changes) == ()
+
+
+def test_the_second_factor_is_switched_on_and_off_once() -> None:
+    enabled, disabled = TotpEnabled(user_id=USER), TotpDisabled(user_id=USER)
+    person = given_events(REGISTERED)
+    assert person.disable_totp() == ()
+    assert person.enable_totp() == (enabled,)
+    person = given_events(REGISTERED, enabled)
+    assert person.totp_enabled
+    assert person.enable_totp() == ()
+    assert person.disable_totp() == (disabled,)
+    assert not given_events(REGISTERED, enabled, disabled).totp_enabled
+    used = person.use_recovery_code(9)
+    assert used == (RecoveryCodeUsed(user_id=USER, remaining=9),)
+    assert folded(person, used).totp_enabled
+
+
+def test_github_vouches_for_the_address() -> None:
+    linked = GithubLinked(user_id=USER, github_login="ada-l")
+    assert given_events(REGISTERED).link_github("ada-l") == (linked,)
+    person = given_events(REGISTERED, linked)
+    assert (person.email_verified, person.github_login) == (True, "ada-l")
+    assert person.link_github("ada-l") == ()
+    assert register(github_login="ada-l")[-1] == linked
+
+
+def test_whoever_left_may_come_back_for_thirty_days() -> None:
+    deleted, restored = PersonDeleted(user_id=USER), PersonRestored(user_id=USER)
+    here = given_events(REGISTERED)
+    assert here.leave() == (deleted,)
+    assert here.come_back(NOON) == ()
+    gone = given_events(REGISTERED, deleted)
+    assert gone.deleted_at == NOON + timedelta(hours=1)
+    assert gone.leave() == ()
+    assert gone.come_back(gone.deleted_at + RECOVERABLE) == (restored,)
+    with pytest.raises(PastRecovery):
+        gone.come_back(gone.deleted_at + RECOVERABLE + timedelta(seconds=1))
+    assert given_events(REGISTERED, deleted, restored).deleted_at is None
