@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any, Protocol, TypeVar
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
@@ -116,7 +117,7 @@ class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Return(msgspec.Struct, frozen=True, kw_only=True):
-    """What GitHub sends back; it may add parameters."""
+    """What GitHub sends back. It may add parameters, so that unknown ones are passed over."""
 
     code: str | None = None
     state: str | None = None
@@ -224,7 +225,7 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
     )
     async def finish_github_login(request: AnyRequest) -> Answer:
         github = _configured(logins)
-        returned = query(request, Return)
+        returned = _returned(request)
         begun = carried.open(request.cookies.get(COOKIE, ""), Begun)
         if not hmac.compare_digest(begun.state.encode(), (returned.state or "").encode()):
             raise Problem("GITHUB_STATE_INVALID")
@@ -285,6 +286,12 @@ def _configured(logins: GithubLogins) -> Github:
     if logins.github is None:
         raise Problem("NOT_FOUND", "Logging in with GitHub is not set up here.")
     return logins.github
+
+
+def _returned(request: AnyRequest) -> Return:
+    raw: bytes = request.scope.get("query_string", b"")
+    given = dict(parse_qsl(raw.decode("latin-1"), errors="replace"))
+    return Return(code=given.get("code"), state=given.get("state"), error=given.get("error"))
 
 
 def _granted(request: AnyRequest, grant: Grant, position: int | None = None) -> Answer:
