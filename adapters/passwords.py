@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import bcrypt
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
-from pwdlib.hashers.bcrypt import BcryptHasher
 
 from commands.credentials import Unavailable, password_faults
 from domain.faults import Fault
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 MEMORY_KIB = 32_768
 PASSES = 2
+_BCRYPT_BYTES = 72
 
 
 class ArgonPasswords:
@@ -37,7 +38,7 @@ class ArgonPasswords:
         passes: int = PASSES,
     ) -> None:
         argon = Argon2Hasher(time_cost=passes, memory_cost=memory_kib, parallelism=1)
-        self._hashes = PasswordHash((argon, BcryptHasher()))
+        self._hashes = PasswordHash((argon,))
         # Nobody's password: it costs an unknown person what a wrong password costs a known one.
         self._nobody = self._hashes.hash("no password hashes to this one, as it is never compared")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
@@ -54,8 +55,13 @@ class ArgonPasswords:
 
     def _verify(self, password: str, password_hash: str) -> tuple[bool, str | None]:
         try:
-            return self._hashes.verify_and_update(password, password_hash)
-        except (UnknownHashError, ValueError):  # bcrypt takes no more than 72 bytes
+            if not password_hash.startswith("$2"):
+                return self._hashes.verify_and_update(password, password_hash)
+            # Whoever made the hash looked at no more than this of the password, as bcrypt does.
+            looked_at = password.encode()[:_BCRYPT_BYTES]
+            right = bcrypt.checkpw(looked_at, password_hash.encode("ascii"))
+            return right, self._hashes.hash(password) if right else None
+        except (UnknownHashError, ValueError):
             return False, None
 
     async def faults(self, password: str, hints: Collection[str]) -> list[Fault]:

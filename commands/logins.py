@@ -122,7 +122,21 @@ class Logins:
         }
         if faults := await self.faults({**fields, "password": password}):
             raise Invalid(*faults)
-        return await self._register(command, password, visit)
+        return await self._register(command, lambda: self._hash(password), visit)
+
+    async def register_imported(
+        self, command: RegisterPerson, password_hash: str, visit: Visit
+    ) -> Outcome[Person]:
+        """A person from another system, whose password only its hash tells.
+
+        Raises:
+            EmailInUse, UsernameInUse: somebody else was first.
+        """
+
+        async def kept() -> str:
+            return password_hash
+
+        return await self._register(command, kept, visit)
 
     async def ensure_operator(self, email: str, password: str, visit: Visit) -> UUID | None:
         """Register whom the settings name, with the operator's permissions, if missing.
@@ -134,18 +148,21 @@ class Logins:
             email=email, display_name="Operator", terms=None, permissions=OPERATOR
         )
         try:
-            outcome = await self._register(command, password, visit)
+            outcome = await self._register(command, lambda: self._hash(password), visit)
         except EmailInUse:
             return None
         return outcome.result.id
 
+    async def _hash(self, password: str) -> str:
+        return await self._passwords.hash(normal(password))
+
     async def _register(
-        self, command: RegisterPerson, password: str, visit: Visit
+        self, command: RegisterPerson, hashed: Callable[[], Awaitable[str]], visit: Visit
     ) -> Outcome[Person]:
         if await self._user_of(command.email) is not None:
             await self._unless_answered(visit)  # the first try of this request may have been it
             raise EmailInUse
-        password_hash = await self._passwords.hash(normal(password))
+        password_hash = await hashed()
         user_id = self._new_id()
         await self._credentials.set_password(user_id, password_hash)
         try:

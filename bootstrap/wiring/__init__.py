@@ -6,7 +6,7 @@ nothing from its surroundings, so that tests compose the same roles on servers o
 """
 
 from bootstrap.wiring.background import projector, scheduler, worker
-from bootstrap.wiring.once import demo, import_diary, setup
+from bootstrap.wiring.once import demo, import_accounts, import_diary, setup
 from bootstrap.wiring.reading import read_api_app
 from bootstrap.wiring.write_side import WriteSide
 from bootstrap.wiring.writing import write_api_app
@@ -14,6 +14,7 @@ from bootstrap.wiring.writing import write_api_app
 __all__ = [
     "WriteSide",
     "demo",
+    "import_accounts",
     "import_diary",
     "projector",
     "read_api_app",

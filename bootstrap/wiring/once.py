@@ -14,6 +14,7 @@ from bootstrap import demonstration, imports
 from bootstrap.settings import Settings
 from bootstrap.wiring.write_side import WriteSide
 from commands.logins import Visit
+from commands.people_import import PeopleResult, import_people
 from domain.accounts.person import Person
 from domain.accounts.profile import email_key
 from domain.operation import Operation
@@ -76,3 +77,12 @@ async def import_diary(
             new_id=uuid7,
             tell=tell,
         )
+
+
+async def import_accounts(settings: Settings, path: Path, *, dry_run: bool) -> PeopleResult:
+    """Import people with the hashes of their passwords; ``dry_run`` only checks the lines."""
+    side = WriteSide(settings)
+    visit = Visit(now=datetime.now(UTC), correlation_id=f"cli_{uuid7().hex}")
+    async with side.opened():
+        with path.open("rb") as file:
+            return await import_people(file, side.logins(), visit, dry_run=dry_run)

@@ -32,6 +32,20 @@ async def test_an_imported_bcrypt_hash_fits_and_is_replaced() -> None:
     assert better is not None
     assert better.startswith("$argon2id$")
     assert (await passwords.verify("é" * 200, imported)) == (False, None)
+    assert (await passwords.verify("one\0of them", imported)) == (False, None)
+    # As Python's bcrypt, PHP and Node write one and the same hash.
+    for prefix in ("$2a$", "$2b$", "$2y$"):
+        assert (await passwords.verify("one of them", prefix + imported[4:]))[0]
+
+
+async def test_bcrypt_never_looked_at_more_than_72_bytes_but_the_new_hash_does() -> None:
+    passwords = small()
+    imported = BcryptHasher(rounds=4).hash("x" * 72)
+    fits, better = await passwords.verify("x" * 80, imported)
+    assert fits
+    assert await passwords.verify("x" * 80, better) == (True, None)
+    assert await passwords.verify("x" * 72, better) == (False, None)
+    assert await passwords.verify("x" * 71, imported) == (False, None)
 
 
 async def test_a_weaker_argon_hash_is_replaced() -> None:
@@ -41,8 +55,16 @@ async def test_a_weaker_argon_hash_is_replaced() -> None:
     assert better is not None
 
 
+async def test_nobodys_hash_costs_what_anybodys_does() -> None:
+    """Else the time of an answer would tell whether an address is known."""
+    passwords = ArgonPasswords()
+    nobody = passwords._nobody.split("$")[:4]
+    assert nobody == (await passwords.hash("one of them")).split("$")[:4]
+
+
 async def test_a_damaged_hash_fits_nothing() -> None:
-    assert await small().verify("one of them", "nonsense") == (False, None)
+    for damaged in ("nonsense", "$2b$nonsense", "$2b$12$é", "$argon2id$"):
+        assert await small().verify("one of them", damaged) == (False, None)
 
 
 async def test_no_more_wait_than_a_client_would_have_patience_for() -> None:
