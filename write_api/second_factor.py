@@ -58,7 +58,7 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Switch(msgspec.Struct, frozen=True):
     """Whether logins take a second factor."""
 
-    totp_enabled: bool
+    two_factor_enabled: bool
 
 
 def routes(answering: Answering, second_factor: SecondFactor) -> list[HTTPRouteHandler]:
@@ -124,7 +124,7 @@ def routes(answering: Answering, second_factor: SecondFactor) -> list[HTTPRouteH
         return await answering.run(
             request,
             run,
-            lambda person: ok(request, Switch(person.totp_enabled), message="Switched on"),
+            lambda person: ok(request, Switch(person.two_factor_enabled), message="Switched on"),
             body=body,
         )
 

@@ -104,7 +104,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     notifications: Notifications = Notifications()
     consent: Consent | None = None
     private_mode: bool = False
-    totp_enabled: bool = False
+    two_factor_enabled: bool = False
     github_login: str | None = None
     deleted_at: datetime | None = None
     created_at: datetime
@@ -210,11 +210,11 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
     def enable_totp(self) -> tuple[Event, ...]:
         """A login takes a second factor from now on; no event where it did."""
-        return () if self.totp_enabled else (TotpEnabled(user_id=self.id),)
+        return () if self.two_factor_enabled else (TotpEnabled(user_id=self.id),)
 
     def disable_totp(self) -> tuple[Event, ...]:
         """A login takes a password only; no event where it did."""
-        return (TotpDisabled(user_id=self.id),) if self.totp_enabled else ()
+        return (TotpDisabled(user_id=self.id),) if self.two_factor_enabled else ()
 
     def use_recovery_code(self, remaining: int) -> tuple[Event, ...]:
         """A recovery code is gone."""
@@ -290,7 +290,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 def _changed_access(event: Event, at: datetime) -> dict[str, Any]:
     """What an event changes of the ways in."""
     if isinstance(event, TotpEnabled | TotpDisabled):
-        return {"totp_enabled": isinstance(event, TotpEnabled)}
+        return {"two_factor_enabled": isinstance(event, TotpEnabled)}
     if isinstance(event, GithubLinked):
         # GitHub has verified the address, which is the person's: see commands/github.py.
         return {"github_login": event.github_login, "email_verified": True}

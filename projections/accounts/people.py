@@ -171,7 +171,7 @@ class PersonDocument(msgspec.Struct, frozen=True, kw_only=True):
     notifications: Notifications
     consent: Consent | None
     private_mode: bool
-    totp_enabled: bool
+    two_factor_enabled: bool
     github_login: str | None
     statistics: PersonStatistics | None
     created_at: datetime

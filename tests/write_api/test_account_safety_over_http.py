@@ -16,7 +16,9 @@ import psycopg
 import pyotp
 import pytest
 import time_machine
+from pwdlib.hashers.bcrypt import BcryptHasher
 
+from bootstrap import wiring
 from bootstrap.settings import Settings
 from commands.second_factor import STEP
 from tests.support.accounts import PASSWORD
@@ -55,7 +57,7 @@ async def enrolled(ada: Somebody) -> App:
     assert answer.status_code == 200, answer.text
     app = App(answer.json()["data"])
     answer = await ada.call("POST", "/v1/auth/totp/confirm", {"code": app.code()})
-    assert (answer.status_code, answer.json()["data"]) == (200, {"totp_enabled": True})
+    assert (answer.status_code, answer.json()["data"]) == (200, {"two_factor_enabled": True})
     return app
 
 
@@ -71,12 +73,12 @@ async def test_the_second_factor_is_begun_confirmed_and_asked_for(api: httpx.Asy
     assert (app.uri.scheme, app.uri.netloc) == ("otpauth", "totp")
     assert len(set(app.paper)) == 10
     await ada.login()  # nothing is asked for before a code is confirmed
-    assert (await ada.me()).json()["data"]["totp_enabled"] is False
+    assert (await ada.me()).json()["data"]["two_factor_enabled"] is False
     wrong = await ada.call("POST", "/v1/auth/totp/confirm", {"code": app.wrong()})
     assert faults(wrong) == {("code", "not_allowed")}
     answer = await ada.call("POST", "/v1/auth/totp/confirm", {"code": app.code()})
     assert answer.status_code == 200
-    assert (await ada.me()).json()["data"]["totp_enabled"] is True
+    assert (await ada.me()).json()["data"]["two_factor_enabled"] is True
 
     missing = await ada.try_to_login()
     problem(missing, 401, "TOTP_REQUIRED")
@@ -90,7 +92,7 @@ async def test_the_second_factor_is_begun_confirmed_and_asked_for(api: httpx.Asy
 
     answer = await ada.call("DELETE", "/v1/auth/totp")
     assert (answer.status_code, answer.content) == (204, b"")
-    assert (await ada.me()).json()["data"]["totp_enabled"] is False
+    assert (await ada.me()).json()["data"]["two_factor_enabled"] is False
     await ada.login()
     assert (await ada.call("DELETE", "/v1/auth/totp")).status_code == 204
 
@@ -344,6 +346,27 @@ async def test_after_thirty_days_nobody_comes_back(api: httpx.AsyncClient) -> No
     with time_machine.travel(datetime.now(UTC) + timedelta(days=30, minutes=1)):
         answer = await api.post("/v1/me/restore", json=body)
         assert "over" in problem(answer, 403, "ACCOUNT_DELETED")["detail"]
+
+
+async def test_whoever_is_imported_logs_in_with_the_password_that_they_had(
+    api: httpx.AsyncClient, settings: Settings
+) -> None:
+    path = settings.home / "people.ndjson"
+    line = {
+        "email": "imported@example.com",
+        "display_name": "Ada",
+        "password_hash": BcryptHasher(rounds=4, prefix="2a").hash(PASSWORD),
+        "username": "imported",
+    }
+    path.write_bytes(msgspec.json.encode(line) + b"\n{}\n")
+    for dry_run in (True, False):
+        result = await wiring.import_accounts(settings, path, dry_run=dry_run)
+        assert (result.accepted, [each.line for each in result.refused]) == (1, [2])
+    ada = Somebody(api, line, {"id": None})
+    problem(await ada.try_to_login(password="not this one"), 401, "INVALID_CREDENTIALS")
+    for _ in range(2):  # with the imported hash, then with the one that replaced it
+        await ada.login()
+    assert (await ada.me()).json()["data"]["username"] == "imported"
 
 
 async def test_nobody_gets_at_this_without_a_login(api: httpx.AsyncClient) -> None:

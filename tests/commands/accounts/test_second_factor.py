@@ -67,7 +67,7 @@ async def test_a_seed_asks_for_nothing_before_it_is_confirmed(house: House, pers
     with pytest.raises(TotpRefused):
         await house.second_factor.confirm(code(house, enrolment, 2), context)
     confirmed = (await house.second_factor.confirm(code(house, enrolment), context)).result
-    assert confirmed.totp_enabled
+    assert confirmed.two_factor_enabled
     await house.second_factor.confirm(code(house, enrolment), context)  # a retry changes nothing
     told = [e.event for e in house.store.events if isinstance(e.event, TotpEnabled)]
     assert told == [TotpEnabled(user_id=person.id)]
@@ -152,7 +152,7 @@ async def test_wrong_codes_close_the_account_to_an_address(house: House, person:
 async def test_switched_off_a_password_is_enough(house: House, person: Person) -> None:
     enrolment = await enrolled(house, person)
     gone = (await house.second_factor.remove(by(house, person))).result
-    assert not gone.totp_enabled
+    assert not gone.two_factor_enabled
     assert isinstance(house.store.events[-1].event, TotpDisabled)
     await login(house)
     await house.second_factor.remove(by(house, person))

@@ -181,13 +181,13 @@ def test_the_second_factor_is_switched_on_and_off_once() -> None:
     assert person.disable_totp() == ()
     assert person.enable_totp() == (enabled,)
     person = given_events(REGISTERED, enabled)
-    assert person.totp_enabled
+    assert person.two_factor_enabled
     assert person.enable_totp() == ()
     assert person.disable_totp() == (disabled,)
-    assert not given_events(REGISTERED, enabled, disabled).totp_enabled
+    assert not given_events(REGISTERED, enabled, disabled).two_factor_enabled
     used = person.use_recovery_code(9)
     assert used == (RecoveryCodeUsed(user_id=USER, remaining=9),)
-    assert folded(person, used).totp_enabled
+    assert folded(person, used).two_factor_enabled
 
 
 def test_github_vouches_for_the_address() -> None:
