@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks import machine, report, servers
 from bootstrap import logs
 
-BENCHMARKS = ("append", "catchup", "sealing", "post", "get", "lag", "depth")
+BENCHMARKS = ("append", "catchup", "sealing", "post", "get", "lag", "depth", "login")
 """Modules of this package, in the order in which they run."""
 
 

@@ -114,9 +114,9 @@ def ours(bench: Bench, database: Database) -> Iterator[Site]:
         for name in ("write-api", "read-api", "projector"):
             stack.enter_context(role(bench, name, settings))
         for port in (write_port, read_port):
-            wait_until(partial(_ready, port), what="the API is ready", seconds=20)
+            wait_until(partial(ready, port), what="the API is ready", seconds=20)
         wait_until(partial(projecting, database), what="the projector is at work", seconds=20)
-        people = [_register(write_port, number) for number in range(USERS)]
+        people = [register(write_port, number) for number in range(USERS)]
         users, tokens = zip(*people, strict=True)
         yield Site(database, write_port, read_port, users, tokens)
 
@@ -183,14 +183,16 @@ def template() -> str:
     return msgspec.json.encode(fields).decode()
 
 
-def _ready(port: int) -> bool:
+def ready(port: int) -> bool:
+    """Whether an API answers there."""
     try:
         return ask(port, "GET", "/health/live").status == 200
     except OSError:
         return False
 
 
-def _register(port: int, number: int) -> tuple[UUID, str]:
+def register(port: int, number: int) -> tuple[UUID, str]:
+    """Somebody new, ``reader-<number>@example.org``: their id and an access token."""
     email, password = f"reader-{number}@example.org", "a river runs by the old mill 7"
     consent = {
         "terms_version": "1",
