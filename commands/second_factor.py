@@ -168,9 +168,7 @@ class SecondFactor:
             TotpInUse: the second factor is on.
             Replayed, KeyReused: the idempotency key was used before.
         """
-        one = context.idempotency
-        if one is not None:  # a second seed would make the first answer worthless
-            await self._store.answered(one.principal, one.key, one.request_hash)
+        await self._unless_answered(context)  # another seed would make the first answer worthless
         person = await self._store.load(Person, Person.stream(context.user_id))
         if person is None:
             raise NotFound("person")
@@ -196,6 +194,7 @@ class SecondFactor:
             TotpRefused: not a code of it.
             Replayed, KeyReused: the idempotency key was used before.
         """
+        await self._unless_answered(context)  # the code that was good then may not be now
         seed = await self._seeds.seed(context.user_id)
         if seed is None:
             raise TotpNotBegun
@@ -236,6 +235,11 @@ class SecondFactor:
         command = NoteRecoveryCode(remaining)
         # The answer that a retry gets belongs to the login, which follows.
         await self._bus.dispatch(command, msgspec.structs.replace(context, idempotency=None))
+
+    async def _unless_answered(self, context: Context) -> None:
+        one = context.idempotency
+        if one is not None:
+            await self._store.answered(one.principal, one.key, one.request_hash)
 
 
 def _step_of(secret: str, given: str, now: datetime) -> int | None:

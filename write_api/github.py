@@ -299,7 +299,9 @@ def _granted(request: AnyRequest, grant: Grant, position: int | None = None) -> 
 
 
 def _cookie(request: AnyRequest, value: str, seconds: int) -> bytes:
-    secure = "; Secure" if request.url.scheme == "https" else ""
+    # Whoever forges the header has a cookie of their own that their browser does not send back.
+    proxied = header(request, b"x-forwarded-proto")
+    secure = "; Secure" if "https" in (request.url.scheme, proxied) else ""
     return (
         f"{COOKIE}={value}; Path={PATH}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
     ).encode("ascii")

@@ -91,6 +91,7 @@ def routes(answering: Answering, second_factor: SecondFactor) -> list[HTTPRouteH
             request,
             second_factor.begin,
             lambda enrolment: ok(request, enrolment, message="Confirm a code to switch it on"),
+            body=await body_of(request),
         )
 
     @post(

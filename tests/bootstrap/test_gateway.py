@@ -48,6 +48,12 @@ async def test_reads_and_writes_part(client: aiohttp.ClientSession, method: str,
     assert answer.headers["Consistency-Token"] == "abc"
 
 
+async def test_a_get_that_logs_in_goes_to_the_write_api(client: aiohttp.ClientSession) -> None:
+    async with client.get("/v1/auth/github/callback?code=x") as answer:
+        seen = await answer.json()
+    assert (seen["api"], seen["query"]) == ("write", "code=x")
+
+
 async def test_head_keeps_the_length_and_has_no_body(client: aiohttp.ClientSession) -> None:
     async with client.head("/v1/x") as answer:
         assert answer.status == 200

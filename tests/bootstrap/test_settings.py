@@ -88,6 +88,12 @@ def test_several_processes_cannot_share_one_address() -> None:
         load(environ)
 
 
+@pytest.mark.parametrize("name", ["GITHUB_CLIENT_ID", "OPERATOR_EMAIL"])
+def test_what_means_nothing_alone_is_set_with_the_other(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"MINDSTREAM_{name}, .*: set both or neither"):
+        load({f"MINDSTREAM_{name}": "x"})
+
+
 def test_every_setting_is_documented_and_secrets_are_masked() -> None:
     key = base64.b64encode(bytes(32)).decode()
     fields = describe(

@@ -170,6 +170,18 @@ async def test_a_repeated_beginning_gives_the_same_seed(api: httpx.AsyncClient) 
     assert (await ada.call("POST", "/v1/auth/totp/confirm", code)).status_code == 200
 
 
+async def test_a_confirmation_is_repeated_under_its_key_when_its_code_is_old(
+    api: httpx.AsyncClient,
+) -> None:
+    ada = await somebody(api)
+    app = App((await ada.call("POST", "/v1/auth/totp")).json()["data"])
+    body = {"code": app.code()}
+    first = await ada.call("POST", "/v1/auth/totp/confirm", body, idempotency_key="confirm")
+    with time_machine.travel(time.time() + 10 * STEP):
+        again_ = await ada.call("POST", "/v1/auth/totp/confirm", body, idempotency_key="confirm")
+    assert (again_.status_code, again_.content) == (200, first.content)
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"code": 123456}, {"code": ""}, {"code": "1", "x": 1}, {"code": "1" * 65}, []]
 )

@@ -149,6 +149,16 @@ async def test_only_the_browser_that_began_comes_back(api: httpx.AsyncClient) ->
     assert (await api.get(back)).status_code == 200
 
 
+async def test_the_cookie_is_for_this_alone_and_secure_where_the_site_is(
+    api: httpx.AsyncClient,
+) -> None:
+    answer = await api.get(PATH)
+    flags = {part.strip() for part in answer.headers["set-cookie"].split(";")[1:]}
+    assert flags == {f"Path={PATH}", "Max-Age=600", "HttpOnly", "SameSite=Lax"}
+    answer = await api.get(PATH, headers={"x-forwarded-proto": "https"})
+    assert "Secure" in answer.headers["set-cookie"]
+
+
 async def test_a_code_is_good_once_and_for_its_verifier_only(api: httpx.AsyncClient) -> None:
     back = await to_github(api)
     cookies = dict(api.cookies)

@@ -6,7 +6,18 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from domain.accounts.events import LoggedIn, PersonRegistered, ProfileRevised, SettingsRevised
+from domain.accounts.events import (
+    GithubLinked,
+    LoggedIn,
+    PersonDeleted,
+    PersonRegistered,
+    PersonRestored,
+    ProfileRevised,
+    RecoveryCodeUsed,
+    SettingsRevised,
+    TotpDisabled,
+    TotpEnabled,
+)
 from domain.accounts.person import Person
 from domain.event import Event, Recorded
 from projections.accounts.people import (
@@ -64,6 +75,30 @@ def test_a_row_follows_the_person_and_their_logins() -> None:
     assert row.timezone == "Europe/Lisbon"
     assert row.last_login_at == NOON + timedelta(hours=1)
     assert msgspec.json.decode(row.document, type=Person).bio == "Engines"
+
+
+def test_a_row_follows_the_ways_in_and_out() -> None:
+    row = fold(
+        recorded(REGISTERED),
+        recorded(TotpEnabled(user_id=USER), 2),
+        recorded(RecoveryCodeUsed(user_id=USER, remaining=9), 3),
+        recorded(GithubLinked(user_id=USER, github_login="ada-l"), 4),
+        recorded(PersonDeleted(user_id=USER), 5, hours=5),
+    )
+    assert row is not None
+    known = msgspec.json.decode(row.document, type=Person)
+    shown = document_of(known, totals=None, last_login_at=None, now=NOON)
+    assert (shown.two_factor_enabled, shown.github_login, shown.email_verified) == (
+        True,
+        "ada-l",
+        True,
+    )
+    assert (row.version, known.deleted_at) == (5, NOON + timedelta(hours=5))
+    row = People().fold((USER,), row, recorded(PersonRestored(user_id=USER), 6))
+    row = People().fold((USER,), row, recorded(TotpDisabled(user_id=USER), 7))
+    assert row is not None
+    known = msgspec.json.decode(row.document, type=Person)
+    assert (known.deleted_at, known.two_factor_enabled) == (None, False)
 
 
 def test_only_a_registration_makes_a_row() -> None:
