@@ -12,6 +12,7 @@ from uuid import UUID
 
 import aiohttp
 import msgspec
+import psycopg
 
 from adapters.postgres.pipeline import Pipeline, Statement
 from adapters.sealing import Sealer
@@ -127,7 +128,10 @@ class PostgresGithubLinks:
     async def link(self, github_id: int, user_id: UUID, token: str) -> bool:
         """Keep the link and the token; False where either side is linked to another."""
         sealed = self._sealer.seal(token.encode(), b"accounts/github/" + user_id.bytes)
-        [rows] = await self._pipeline.run((LINK, (github_id, user_id, sealed)))
+        try:
+            [rows] = await self._pipeline.run((LINK, (github_id, user_id, sealed)))
+        except psycopg.errors.UniqueViolation:  # another link was first
+            return False
         return bool(rows)
 
 

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, get
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.context import principal_of
 from adapters.http.cursors import Cursors
 from adapters.http.envelope import PageMeta
+from adapters.http.handlers import get
 from adapters.http.operation import Operation
 from adapters.http.responses import Answer, ok
 from adapters.http.validation import DEFAULT_LIMIT, Limit, query

@@ -18,12 +18,13 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
-from litestar import Request, get, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.bodies import body_of
 from adapters.http.context import header
 from adapters.http.errors import Mapper
+from adapters.http.handlers import get, post
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem, register
 from adapters.http.responses import Answer, ok
@@ -247,7 +248,6 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
 
     @post(
         f"{PATH}/totp",
-        status_code=200,
         opt={
             "operation": Operation(
                 summary="Give a code after coming back from GitHub",

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, delete, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta
 
 from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import header, principal_of
+from adapters.http.handlers import delete, post
 from adapters.http.operation import Operation
 from adapters.http.responses import Answer, no_content, ok
 from adapters.http.validation import decode_body
@@ -48,7 +49,6 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
 
     @delete(
         "/v1/me/logins/{login_id:str}",
-        status_code=200,  # Litestar wants 204 without a response object; ours says 204 itself
         opt={
             "operation": Operation(
                 summary="End one of one's logins",
@@ -77,7 +77,6 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
 
     @delete(
         "/v1/me",
-        status_code=200,  # as above
         opt={
             "operation": Operation(
                 summary="Delete one's account",
@@ -101,7 +100,6 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
 
     @post(
         "/v1/me/restore",
-        status_code=200,
         opt={
             "operation": Operation(
                 summary="Restore one's deleted account",

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, delete, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.bodies import body_of
 from adapters.http.context import header, principal_of
 from adapters.http.errors import Mapper
+from adapters.http.handlers import delete, post
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem, invalid, register
 from adapters.http.responses import Answer, no_content, ok
@@ -66,7 +67,6 @@ def routes(answering: Answering, second_factor: SecondFactor) -> list[HTTPRouteH
 
     @post(
         "/v1/auth/totp",
-        status_code=200,
         opt={
             "operation": Operation(
                 summary="Begin the second factor",
@@ -96,7 +96,6 @@ def routes(answering: Answering, second_factor: SecondFactor) -> list[HTTPRouteH
 
     @post(
         "/v1/auth/totp/confirm",
-        status_code=200,
         opt={
             "operation": Operation(
                 summary="Switch the second factor on",
@@ -131,7 +130,6 @@ def routes(answering: Answering, second_factor: SecondFactor) -> list[HTTPRouteH
 
     @delete(
         "/v1/auth/totp",
-        status_code=200,  # Litestar wants 204 without a response object; ours says 204 itself
         opt={
             "operation": Operation(
                 summary="Switch the second factor off",
