@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from adapters import reactions
 from adapters.event_store.mapper import shown, subjects_in
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.operations import (
@@ -26,6 +27,7 @@ from adapters.operations import (
 )
 from adapters.postgres.pipeline import Pipeline, Statement
 from domain.operation import NewOperation, Operation
+from domain.reaction import ReactionStatus
 from projections.engine import quarantine
 from projections.engine.quarantine import Item
 from projections.engine.telemetry import STATUSES, ProjectionStatus, statuses_of
@@ -35,6 +37,7 @@ _STATUSES = Statement("oversight_statuses", STATUSES, ())
 _BLOCKERS = Statement(
     "oversight_blockers", "SELECT pid, query, since FROM projection_blockers()", ()
 )
+_REACTIONS = Statement("oversight_reactions", reactions.STATUSES, ())
 _HEAD = Statement("oversight_head", "SELECT coalesce(max(position), 0) FROM events", ())
 _ITEM = ", ".join(Item.__struct_fields__[:-1])
 _ITEMS = Statement(
@@ -43,8 +46,10 @@ _ITEMS = Statement(
     SELECT {_ITEM},
            (SELECT count(*) FROM events e
             WHERE NOT q.settled AND e.stream_id = q.stream_id AND e.position > q.position
-              AND e.position <= (SELECT c.position FROM projection_checkpoints c
-                                 WHERE c.name = q.projection AND c.partition = q.partition))
+              AND e.position <= greatest(
+                  (SELECT c.position FROM projection_checkpoints c
+                   WHERE c.name = q.projection AND c.partition = q.partition),
+                  (SELECT r.position FROM reactions r WHERE r.name = q.projection)))
     FROM projection_quarantine q
     WHERE ($1 IS NULL OR id = $1) AND ($2 IS NULL OR state = $2)
       AND ($3 IS NULL OR projection = $3) AND ($4 IS NULL OR stream_id = $4)
@@ -138,6 +143,11 @@ class PostgresOversight:
     async def _blockers(self) -> list[dict[str, Any]] | None:
         [rows] = await self._pipeline.run((_BLOCKERS, ()))
         return [msgspec.structs.asdict(Blocker(*row)) for row in rows] or None
+
+    async def reactions(self) -> Sequence[ReactionStatus]:
+        """Every reaction that was ever deployed, by name."""
+        [rows] = await self._pipeline.run((_REACTIONS, ()))
+        return [reactions.status_of(row) for row in rows]
 
     async def quarantine(
         self, wanted: ItemFilter, *, below: tuple[int, UUID] | None = None, limit: int

@@ -15,6 +15,7 @@ import msgspec
 
 from domain.operation import Operation
 from domain.operation import State as OperationState
+from domain.reaction import ReactionStatus
 from projections.engine.quarantine import Item, State
 from projections.engine.telemetry import ProjectionStatus
 
@@ -80,6 +81,10 @@ class Oversight(Protocol):
 
     async def projections(self) -> Sequence[ProjectionStatus]:
         """Every projection that can be rebuilt, by name."""
+        ...
+
+    async def reactions(self) -> Sequence[ReactionStatus]:
+        """Every reaction that was ever deployed, by name."""
         ...
 
     async def quarantine(

@@ -77,6 +77,7 @@ def empty_database(database: Database) -> Database:
     with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
         connection.execute("TRUNCATE events, snapshots, claims, idempotency, subject_keys")
         connection.execute("DELETE FROM projection_checkpoints")
+        connection.execute("TRUNCATE reactions, reaction_effects")
         connection.execute("TRUNCATE projection_quarantine, projection_generations CASCADE")
     return database
 
