@@ -21,7 +21,7 @@ from adapters.oversight import PostgresOversight
 from adapters.postgres.pipeline import Pipeline
 from adapters.reactions import PostgresLedger
 from domain.event import Recorded
-from domain.reaction import Effect, ReactionStatus
+from domain.reaction import ReactionStatus
 from projections.engine import quarantine
 from projections.engine.rebuild import Options, rebuild
 from projections.oversight import ItemFilter
@@ -240,7 +240,7 @@ async def test_a_poisoned_event_is_parked_and_its_stream_waits_in_order(
         [item] = await oversight.quarantine(ItemFilter(), limit=10)
         assert (item.projection, item.stream_id) == ("tests.letters", f"engine.note-{stuck}")
         assert (item.position, item.waiting_events) == (2, 1)
-        assert "ValueError" in item.error and "nobody" not in item.error
+        assert item.error == "ValueError"
 
         refused.clear()
         quarantine.retry(asked, projection="tests.letters")
@@ -352,7 +352,7 @@ async def test_a_lost_connection_costs_nothing(
     await begun(diary, letters)
     async with running(diary.database.write_dsn, letters):
         note(diary, "a")
-        await become(lambda: letters.written == ["a"])
+        await become(lambda: position(asked) == 1)
         with psycopg.connect(diary.database.owner_dsn, autocommit=True) as owner:
             ended = owner.execute(
                 """
@@ -360,7 +360,8 @@ async def test_a_lost_connection_costs_nothing(
                 WHERE datname = current_database() AND application_name LIKE 'mindstream-%'
                 """
             ).fetchone()
-            assert ended is not None and ended[0] >= 2
+            assert ended is not None
+            assert ended[0] >= 2
         note(diary, "b")
         await become(lambda: letters.written == ["a", "b"])
 
@@ -371,7 +372,7 @@ async def test_a_killed_worker_is_followed_by_another_within_five_seconds(
     await begun(diary, letters)
     command = [sys.executable, "-m", "tests.support.reacting"]
     both = [
-        subprocess.Popen([*command, diary.database.write_dsn, str(letters.folder)])
+        subprocess.Popen([*command, diary.database.write_dsn, str(letters.folder)])  # noqa: ASYNC220
         for _ in range(2)
     ]
     try:
