@@ -377,7 +377,7 @@ async def test_a_killed_worker_is_followed_by_another_within_five_seconds(
     ]
     try:
         note(diary, "first")
-        await become(lambda: letters.written == ["first"])
+        await become(lambda: position(asked) == 1)
 
         def owner() -> int:
             row = asked.execute("SELECT owner FROM reactions").fetchone()
