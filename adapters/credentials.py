@@ -154,7 +154,7 @@ class PostgresCredentials:
 
     async def set_password(self, user_id: UUID, password_hash: str) -> None:
         """Keep this hash instead of any before."""
-        sealed = self._sealer.seal(password_hash.encode(), _password_context(user_id))
+        sealed = self._sealer.seal(password_hash.encode(), password_context(user_id))
         await self._pipeline.run((SET_PASSWORD, (user_id, sealed)))
 
     async def password_hash(self, user_id: UUID) -> str | None:
@@ -162,7 +162,7 @@ class PostgresCredentials:
         [rows] = await self._pipeline.run((PASSWORD, (user_id,)))
         if not rows:
             return None
-        return self._sealer.open(rows[0][0], _password_context(user_id)).decode()
+        return self._sealer.open(rows[0][0], password_context(user_id)).decode()
 
     async def forget(self, user_id: UUID) -> None:
         """Delete the password of a registration that came to nothing."""
@@ -228,7 +228,8 @@ class PostgresCredentials:
         return [row[0] for row in rows]
 
 
-def _password_context(user_id: UUID) -> bytes:
+def password_context(user_id: UUID) -> bytes:
+    """What a person's password hash is sealed for."""
     return b"accounts/password/" + user_id.bytes
 
 

@@ -14,6 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -107,6 +108,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         _says("Where the read API listens: unix:PATH or HOST:PORT; unset: a socket under HOME"),
     ] = None
+    public_url: Annotated[
+        str | None, _says("Address at which people reach us; unset: the gateway on this machine")
+    ] = None
+    verify_email: Annotated[
+        bool, _says("Let nobody log in before they have confirmed their address")
+    ] = False
+    smtp_url: Annotated[
+        str | None,
+        _says("Mail server, smtp:// or smtps://; unset: files under HOME/mail", dsn=True),
+    ] = None
+    mail_from: Annotated[str, _says("Sender of all mail")] = "Mindstream <no-reply@localhost>"
     idempotency_ttl_hours: Annotated[
         Annotated[int, msgspec.Meta(ge=24)], _says("Hours that answers are kept for retries")
     ] = 48
@@ -291,7 +303,7 @@ def _given(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[st
 def _prepared(name: str, value: Any) -> Any:
     if name == "trusted_proxies" and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, str) and name == "demo":
+    if isinstance(value, str) and name in ("demo", "verify_email"):
         return {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(
             value.lower(), value.lower()
         )
@@ -347,6 +359,13 @@ def _address(text: str) -> str | None:
     return "expected unix:PATH or HOST:PORT"
 
 
+def _sender(text: str) -> str | None:
+    local, _, domain = parseaddr(text)[1].rpartition("@")
+    if local and domain and text.isprintable():
+        return None
+    return "expected an address, with or without a name: Name <user@host>"
+
+
 def _file(path: Path) -> str | None:
     return None if path.is_file() else "no such file"
 
@@ -358,6 +377,9 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "redis_url": _starts("redis://", "rediss://", "unix://"),
     "search_url": _starts("http://", "https://"),
     "github_url": _starts("http://", "https://"),
+    "public_url": _starts("http://", "https://"),
+    "smtp_url": _starts("smtp://", "smtps://"),
+    "mail_from": _sender,
     "master_key": _key,
     "jwt_private_key_file": _file,
     "trusted_proxies": _networks,

@@ -31,6 +31,7 @@ class RegisterPerson(msgspec.Struct, frozen=True, kw_only=True):
     """Register the context's user, who is new, in the context's tenant, which is theirs.
 
     ``github_login`` names the GitHub account that vouches for the address, if one does.
+    ``verified`` says that the address needs no proof.
     """
 
     email: str
@@ -41,6 +42,7 @@ class RegisterPerson(msgspec.Struct, frozen=True, kw_only=True):
     terms: Terms | None
     permissions: tuple[str, ...] = ()
     github_login: str | None = None
+    verified: bool = False
     address: str | None = None
     agent: str | None = None
 
@@ -106,13 +108,14 @@ async def register_person(
         terms=command.terms,
         permissions=command.permissions,
         github_login=command.github_login,
+        verified=command.verified,
         address=command.address,
         agent=command.agent,
     )
     claims = [Claim(EMAIL, email_key(command.email), None, stream)]
     if command.username is not None:
         claims.append(Claim(USERNAME, username_key(command.username), None, stream))
-    person = _after(None, events, stream, context)
+    person = after(None, events, stream, context)
     return await _save(store, context, Append(stream, 0, events), claims, person)
 
 
@@ -223,7 +226,7 @@ async def change_person(
         if expected is not None and expected != person.version:
             raise Stale(expected, person.version)
         events = decide(person)
-        changed = _after(person, events, stream, context)
+        changed = after(person, events, stream, context)
         claims = _username_claims(person, changed, stream)
         return await _save(store, context, Append(stream, person.version, events), claims, changed)
 
@@ -266,7 +269,7 @@ async def _save(
     return Outcome(person, committed.position)
 
 
-def _after(
+def after(
     person: Person | None, events: tuple[Event, ...], stream: str, context: Context
 ) -> Person:
     """The person as the events will make them."""

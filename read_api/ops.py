@@ -25,6 +25,7 @@ from adapters.http.responses import Answer, ok
 from adapters.http.validation import DEFAULT_LIMIT, Limit, query
 from domain.operation import Operation
 from domain.operation import State as OperationState
+from domain.reaction import ReactionStatus
 from projections.engine.quarantine import Item, State
 from projections.engine.telemetry import ProjectionStatus
 from projections.oversight import (
@@ -79,17 +80,6 @@ class OperationsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     kind: Text | None = None
     cursor: str | None = None
     limit: Limit = DEFAULT_LIMIT
-
-
-class Reaction(msgspec.Struct, frozen=True):
-    """A reaction and how far it is, as a projection is."""
-
-    name: str
-    status: str
-    position: int
-    head: int
-    gap_events: int
-    gap_seconds: float
 
 
 def _described(
@@ -153,12 +143,35 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
 
     @get(
         "/v1/ops/reactions",
-        opt=_described("How the reactions are", "list_reactions", Reaction, page=True),
+        opt=_described(
+            "How the reactions are",
+            "list_reactions",
+            ReactionStatus,
+            description="By name, on one page. What a reaction could not do lies in quarantine,"
+            " its name in the place of a projection's.",
+            page=True,
+        ),
     )
     async def list_reactions(request: AnyRequest) -> Answer:
         require(request, PERMISSION)
         query(request, NoQuery)
-        return _whole(request, [], "Reactions", await oversight.head())
+        found = await oversight.reactions()
+        return _whole(request, found, "Reactions", await oversight.head())
+
+    @get(
+        "/v1/ops/reactions/{name:str}",
+        opt=_described(
+            "How a reaction is", "get_reaction", ReactionStatus, problems=("NOT_FOUND",)
+        ),
+    )
+    async def get_reaction(request: AnyRequest) -> Answer:
+        require(request, PERMISSION)
+        name: str = request.path_params["name"]
+        found = [each for each in await oversight.reactions() if each.name == name]
+        if not found:
+            raise Problem("NOT_FOUND")
+        query(request, NoQuery)
+        return ok(request, found[0], message="Reaction", token=found[0].head)
 
     @get(
         "/v1/ops/quarantine",
@@ -252,6 +265,7 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
         list_projections,
         get_projection,
         list_reactions,
+        get_reaction,
         list_quarantine,
         list_events,
         operations_at("/v1/ops/operations", "list_operations", "Long work of all kinds"),

@@ -218,8 +218,17 @@ class Visiting:
         return answer
 
 
-def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTTPRouteHandler]:
-    """The handlers; ``answering`` is for those who are logged in."""
+Repeat = Callable[[RegisterPerson, str, Visit], Awaitable[Outcome[Person]]]
+"""``commands.recovery.Recovery.repeat_registration``."""
+
+
+def routes(
+    answering: Answering, logins: Logins, visiting: Visiting, repeat: Repeat | None = None
+) -> list[HTTPRouteHandler]:
+    """The handlers; ``answering`` is for those who are logged in.
+
+    ``repeat`` answers who registers with an address in use, where that is to be nobody's business.
+    """
 
     @post(
         "/v1/auth/register",
@@ -261,7 +270,12 @@ def routes(answering: Answering, logins: Logins, visiting: Visiting) -> list[HTT
                 address=visit.address,
                 agent=visit.agent,
             )
-            return await logins.register(command, asked.password, visit)
+            try:
+                return await logins.register(command, asked.password, visit)
+            except EmailInUse:
+                if repeat is None:
+                    raise
+                return await repeat(command, asked.password, visit)
 
         def render(person: Person) -> Answer:
             return ok(

@@ -1,12 +1,13 @@
 """The composition root: each role put together of its parts. Nothing else constructs adapters.
 
-``writing`` and ``reading`` are the two APIs, ``background`` the roles without clients, ``once``
-what runs and ends; ``write_side`` is what several of them share. Every function takes settings and
+``writing`` and ``reading`` are the two APIs, ``background`` the roles without clients, ``reacting``
+the reactions, which live in a worker, ``once`` what runs and ends; ``write_side`` is what several of them share. Every function takes settings and
 nothing from its surroundings, so that tests compose the same roles on servers of their own.
 """
 
 from bootstrap.wiring.background import projector, scheduler, worker
 from bootstrap.wiring.once import demo, import_accounts, import_diary, setup
+from bootstrap.wiring.reacting import reactor
 from bootstrap.wiring.reading import read_api_app
 from bootstrap.wiring.write_side import WriteSide
 from bootstrap.wiring.writing import write_api_app
@@ -17,6 +18,7 @@ __all__ = [
     "import_accounts",
     "import_diary",
     "projector",
+    "reactor",
     "read_api_app",
     "scheduler",
     "setup",

@@ -18,6 +18,7 @@ from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
 from bootstrap.wiring.keys import subject_keys_of
+from bootstrap.wiring.reacting import on_its_own_loop, reactor
 from bootstrap.wiring.write_side import WriteSide
 from commands.departure import Departed, ask_for_erasures
 from domain.operation import ERASURE, NewOperation
@@ -62,7 +63,7 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
         return await ask_for_erasures(side.departures, erasing(side, offers, now), now)
 
     async with side.opened():
-        sweeps = (forget_answers, forget_logins, erase_departed)
+        sweeps = (forget_answers, forget_logins, erase_departed, side.mail_tokens.sweep)
         await schedule(side.operations, offers, stop, sweeps=sweeps)
 
 
@@ -123,4 +124,5 @@ def worker(settings: Settings) -> None:
     declare_projections(broker, tending)
     # Whoever pauses or resumes must find a thread, even while rebuilds have all of theirs.
     threads = settings.worker_threads + SPARE_THREADS
-    work(broker, threading.Event(), threads=threads)
+    with on_its_own_loop(lambda stop: reactor(settings, stop)):
+        work(broker, threading.Event(), threads=threads)

@@ -24,6 +24,7 @@ import write_api.leaving
 import write_api.logins
 import write_api.operations
 import write_api.ops
+import write_api.recovery
 import write_api.second_factor
 from adapters.event_store.store import PostgresEventStore
 from adapters.http.cursors import Cursors
@@ -37,6 +38,7 @@ from bootstrap.engine import RANGED
 from bootstrap.wiring.write_side import WriteSide
 from commands.github import GithubLogins
 from commands.logins import Logins
+from commands.recovery import Recovery
 from projections.accounts.people import Totals
 from projections.journal.days import streak_and_statistics
 from projections.reading import Freshness, Reader
@@ -65,14 +67,25 @@ ERRORS: dict[type[Exception], Mapper] = {
 
 
 def write_handlers(
-    side: WriteSide, reader: Reader, logins: Logins, github: GithubLogins, offers: Offers
+    side: WriteSide,
+    reader: Reader,
+    logins: Logins,
+    github: GithubLogins,
+    recovery: Recovery,
+    offers: Offers,
 ) -> list[HTTPRouteHandler]:
     """Everything that changes something."""
     answering = Answering(side.bus.dispatch, side.store, ERRORS)
     visiting = Visiting(lambda data: side.sealer.digest(data, "idempotency"))
     around = write_api.accounts.surroundings(reader, totals_of(reader))
     return [
-        *write_api.logins.routes(answering, logins, visiting),
+        *write_api.logins.routes(
+            answering,
+            logins,
+            visiting,
+            recovery.repeat_registration if side.settings.verify_email else None,
+        ),
+        *write_api.recovery.routes(visiting, recovery),
         *write_api.second_factor.routes(answering, side.second_factor),
         *write_api.leaving.routes(answering, logins, visiting),
         *write_api.github.routes(github, visiting, write_api.github.Carried(side.sealer)),
@@ -127,7 +140,7 @@ def described() -> list[HTTPRouteHandler]:
     stand_in = cast("Any", StandIn())
     return [
         *read_handlers(*[stand_in] * 8),
-        *write_handlers(*[stand_in] * 5),
+        *write_handlers(*[stand_in] * 6),
         *health_handlers(stand_in),
         *problem_handlers,
     ]

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from bootstrap import demonstration, imports
 from bootstrap.settings import Settings
+from bootstrap.wiring.reacting import begin_reactions
 from bootstrap.wiring.write_side import WriteSide
 from commands.logins import Visit
 from commands.people_import import PeopleResult, import_people
@@ -22,9 +23,11 @@ from workers.broker import Offers, redis_broker
 
 
 async def setup(settings: Settings) -> Mapping[str, Any] | None:
-    """Make the signing key, and the operator whom the settings name."""
+    """Make the signing key, the rows of new reactions, and the operator of the settings."""
     side = WriteSide(settings)
     async with side.opened():
+        # From here on they react: whoever registers next is to have mail.
+        await begin_reactions(settings)
         await side.ensure_key()
         if settings.operator_email and settings.operator_password:
             visit = Visit(now=datetime.now(UTC), correlation_id=f"setup_{uuid7().hex}")

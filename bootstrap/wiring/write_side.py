@@ -16,6 +16,7 @@ from adapters.departures import PostgresDepartures
 from adapters.event_store.store import PostgresEventStore
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.github import GithubOverHttp, PostgresGithubLinks
+from adapters.mail_tokens import PostgresMailTokens
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresCare
 from adapters.passwords import ArgonPasswords
@@ -30,6 +31,7 @@ from commands.bus import Bus
 from commands.github import GithubLogins
 from commands.logins import Logins
 from commands.second_factor import SecondFactor
+from commands.recovery import Recovery
 
 
 class WriteSide:
@@ -56,6 +58,7 @@ class WriteSide:
             new_id=uuid7,
         )
         self.departures = PostgresDepartures(self.reads)
+        self.mail_tokens = PostgresMailTokens(self.reads, self.sealer)
         self.tokens = SignedTokens(self.credentials, new_id=uuid7)
         self.bulk = Pipeline(dsn, role=WRITE)  # pieces of imports must hold up nobody
         self.operations = PostgresOperations(self.bulk, self.sealer)
@@ -89,6 +92,7 @@ class WriteSide:
             attempts=RedisAttempts(self.cache),
             second_factor=self.second_factor,
             new_id=uuid7,
+            only_verified=self.settings.verify_email,
         )
 
     def github_logins(self, logins: Logins) -> GithubLogins:
@@ -106,6 +110,18 @@ class WriteSide:
             links=PostgresGithubLinks(self.reads, self.sealer),
             logins=logins,
             second_factor=self.second_factor,
+            new_id=uuid7,
+        )
+
+    def recovery(self) -> Recovery:
+        """Confirming addresses, and new passwords by mail."""
+        return Recovery(
+            bus=self.bus,
+            store=self.store,
+            credentials=self.credentials,
+            passwords=ArgonPasswords(),
+            tokens=self.mail_tokens,
+            attempts=RedisAttempts(self.cache),
             new_id=uuid7,
         )
 

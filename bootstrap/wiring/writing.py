@@ -33,9 +33,8 @@ def write_api_app(settings: Settings) -> Any:
     limiter = RateLimiter(settings.rate_limit_per_minute, side.cache)
     offers = Offers(redis_broker(settings.redis_url or "", works=False))
     logins = side.logins()
-    handlers = write_handlers(
-        side, PipelineReader([reads]), logins, side.github_logins(logins), offers
-    )
+    github, recovery = side.github_logins(logins), side.recovery()
+    handlers = write_handlers(side, PipelineReader([reads]), logins, github, recovery, offers)
     readiness = Dependencies({"database": side.reads}, side.cache, side.reads)
 
     @asynccontextmanager

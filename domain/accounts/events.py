@@ -139,6 +139,43 @@ class PersonRestored(Event, frozen=True, kw_only=True):
     user_id: UUID
 
 
+class EmailVerified(Event, frozen=True, kw_only=True):
+    """The person reads what is sent to their address; or somebody vouches for it."""
+
+    TOPIC: ClassVar[str] = "accounts.EmailVerified.v1"
+
+    user_id: UUID
+
+
+class PasswordReset(Event, frozen=True, kw_only=True):
+    """Somebody who reads the person's mail has set a new password."""
+
+    TOPIC: ClassVar[str] = "accounts.PasswordReset.v1"
+
+    user_id: UUID
+
+
+class PasswordResetRequested(Event, frozen=True, kw_only=True):
+    """Somebody asked for a new password; ``user_id`` is None where nobody has that address.
+
+    It is told in either case, so that the two take the same time. It has a stream of its own.
+    """
+
+    TOPIC: ClassVar[str] = "accounts.PasswordResetRequested.v1"
+
+    request_id: UUID
+    user_id: UUID | None
+
+
+class RegistrationRepeated(Event, frozen=True, kw_only=True):
+    """Somebody registered with the address of this person. It has a stream of its own."""
+
+    TOPIC: ClassVar[str] = "accounts.RegistrationRepeated.v1"
+
+    request_id: UUID
+    user_id: UUID
+
+
 class LoggedIn(Event, frozen=True, kw_only=True):
     """A login began on one device."""
 

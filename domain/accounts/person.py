@@ -23,7 +23,9 @@ from msgspec import UNSET
 
 from domain.accounts.events import (
     ConsentRecorded,
+    EmailVerified,
     GithubLinked,
+    PasswordReset,
     PermissionsGranted,
     PersonDeleted,
     PersonRegistered,
@@ -129,10 +131,14 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
         terms: Terms | None,
         permissions: tuple[str, ...] = (),
         github_login: str | None = None,
+        verified: bool = False,
         address: str | None = None,
         agent: str | None = None,
     ) -> tuple[Event, ...]:
-        """The beginning of a person; ``terms`` is None for one who has not been asked yet."""
+        """The beginning of a person; ``terms`` is None for one who has not been asked yet.
+
+        ``verified`` says that the address needs no proof.
+        """
         events: list[Event] = [
             PersonRegistered(
                 user_id=user_id,
@@ -150,6 +156,8 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
             events.append(PermissionsGranted(user_id=user_id, permissions=permissions))
         if github_login is not None:
             events.append(GithubLinked(user_id=user_id, github_login=github_login))
+        if verified:
+            events.append(EmailVerified(user_id=user_id))
         return tuple(events)
 
     def revise(self, changes: Changes) -> tuple[Event, ...]:
@@ -242,6 +250,14 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
             raise PastRecovery
         return (PersonRestored(user_id=self.id),)
 
+    def verify(self) -> tuple[Event, ...]:
+        """The address is the person's; no event where that was known."""
+        return () if self.email_verified else (EmailVerified(user_id=self.id),)
+
+    def reset_password(self) -> tuple[Event, ...]:
+        """A new password was set by somebody who reads the person's mail."""
+        return (PasswordReset(user_id=self.id), *self.verify())
+
     def preference(self, name: str) -> Any:
         """The person's choice, or what holds without one; None for an unknown name."""
         return self.preferences.get(name, PREFERENCES.get(name))
@@ -294,6 +310,8 @@ def _changed_access(event: Event, at: datetime) -> dict[str, Any]:
     if isinstance(event, GithubLinked):
         # GitHub has verified the address, which is the person's: see commands/github.py.
         return {"github_login": event.github_login, "email_verified": True}
+    if isinstance(event, EmailVerified):
+        return {"email_verified": True}
     if isinstance(event, PersonDeleted):
         return {"deleted_at": at}
     if isinstance(event, PersonRestored):

@@ -19,7 +19,9 @@ import msgspec
 from domain.accounts.events import (
     ConsentRecorded,
     GithubLinked,
+    EmailVerified,
     LoggedIn,
+    PasswordReset,
     PermissionsGranted,
     PersonDeleted,
     PersonRegistered,
@@ -75,6 +77,8 @@ class People(RowView[PersonRow]):
         GithubLinked,
         PersonDeleted,
         PersonRestored,
+        EmailVerified,
+        PasswordReset,
         LoggedIn,
     )
     table: ClassVar[str] = "accounts_people"
