@@ -29,7 +29,7 @@ Purpose = Literal["verify_email", "reset_password"]
 NOBODY = UUID(int=0)
 VISITOR = "system:visitor"
 """Who asks for something before anybody knows who they are."""
-_BAD_TOKEN = Fault("token", "invalid_token", "unknown, used before, or expired")
+_BAD_TOKEN = Fault("token", "invalid_token", "This is unknown, used before, or expired.")
 
 
 class MailTokens(Protocol):

@@ -1,7 +1,7 @@
 """A letter as a message of RFC 5322.
 
-Owns the headers. The message id comes of the letter's key, and the date of what it is about, so that
-a repeat is the same message byte for byte.
+Owns the headers. The message id comes of the letter's key, and the date of what it is about: a
+repeat is the same message byte for byte.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ def message_of(letter: Letter, sender: str, *, eight_bit: bool) -> EmailMessage:
     message["Date"] = format_datetime(letter.at)
     message["Message-ID"] = message_id(letter, sender)
     message["Auto-Submitted"] = "auto-generated"
-    message["Content-Language"] = letter.language
     beyond = "8bit" if eight_bit else "quoted-printable"
 
     def encoding(text: str) -> str:
@@ -39,5 +38,6 @@ def message_of(letter: Letter, sender: str, *, eight_bit: bool) -> EmailMessage:
 
     message.set_content(letter.text, cte=encoding(letter.text))
     message.add_alternative(letter.html, subtype="html", cte=encoding(letter.html))
+    message["Content-Language"] = letter.language
     message.set_boundary(f"={uuid5(letter.key, 'boundary').hex}")
     return message

@@ -1,8 +1,9 @@
 """The composition root: each role put together of its parts. Nothing else constructs adapters.
 
 ``writing`` and ``reading`` are the two APIs, ``background`` the roles without clients, ``reacting``
-the reactions, which live in a worker, ``once`` what runs and ends; ``write_side`` is what several of them share. Every function takes settings and
-nothing from its surroundings, so that tests compose the same roles on servers of their own.
+the reactions, which live in a worker, and ``once`` what runs and ends; ``write_side`` is what
+several of them share. Every function takes settings and nothing from its surroundings, so that
+tests compose the same roles on servers of their own.
 """
 
 from bootstrap.wiring.background import projector, scheduler, worker

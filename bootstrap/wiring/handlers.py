@@ -9,6 +9,7 @@ from uuid import UUID
 from litestar.handlers import HTTPRouteHandler
 from uuid_utils.compat import uuid7
 
+import read_api.account_pages
 import read_api.accounts
 import read_api.journal
 import read_api.journal_history
@@ -125,6 +126,7 @@ def read_handlers(
         *read_api.journal_overview.routes(reader, freshness, cursors),
         *read_api.operations.routes(operations),
         *read_api.ops.routes(oversight, cursors),
+        *read_api.account_pages.routes(),
     ]
 
 
