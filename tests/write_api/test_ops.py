@@ -150,7 +150,16 @@ async def test_projections_have_the_contracts_shape(
     one = await get(api, f"{PROJECTIONS}/journal.entries", ops)
     assert one["name"] == "journal.entries"
     assert (await api.get(f"{PROJECTIONS}/nothing", headers=ops)).status_code == 404
-    assert await get(api, "/v1/ops/reactions", ops) == []
+    reactions = await get(api, "/v1/ops/reactions", ops)
+    assert "accounts.verification_mail" in {each["name"] for each in reactions}
+    for each in reactions:
+        assert set(each) >= {"status", "position", "head", "gap_events", "gap_seconds"}
+        # Nobody works on them here, and that is what is said, not that they are up to date.
+        assert each["status"] == "stopped"
+        assert each["gap_events"] == each["head"] - each["position"] > 0
+    name = reactions[0]["name"]
+    assert (await get(api, f"/v1/ops/reactions/{name}", ops))["name"] == name
+    assert (await api.get("/v1/ops/reactions/nothing", headers=ops)).status_code == 404
 
 
 async def test_a_rebuild_is_an_operation_with_a_result(

@@ -231,6 +231,7 @@ def test_every_table_of_a_person_has_row_level_security_forced(database: Databas
         "accounts_credentials": True,
         "accounts_github": True,
         "accounts_logins": True,
+        "accounts_mail_tokens": True,
         "accounts_people": True,
         "accounts_refresh_tokens": True,
         "accounts_totp": True,
