@@ -187,15 +187,15 @@ class PostgresLedger:
 
     async def put(self, name: str, recorded: Recorded, error: Exception) -> None:
         """Put an event into quarantine; it is retried soon."""
-        values = (
-            name,
-            recorded.stream_id,
-            recorded.position,
-            recorded.event.TOPIC,
-            quarantine.describe(error),
-            "retrying",
-            quarantine.FIRST_PAUSE,
-        )
+        values = {
+            "projection": name,
+            "stream_id": recorded.stream_id,
+            "position": recorded.position,
+            "topic": recorded.event.TOPIC,
+            "error": quarantine.describe(error),
+            "pause": quarantine.FIRST_PAUSE,
+            "partitions": 1,
+        }
         await self._execute(quarantine.PUT, values)
 
     async def open_items(self, name: str) -> Sequence[Waiting]:
