@@ -22,7 +22,8 @@ _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.6 system-ui, sans-serif }
 body { max-width: 26rem; margin: 4rem auto; padding: 0 1rem }
 label, input, button { display: block; font: inherit; width: 100%; box-sizing: border-box }
-input, button { padding: .6rem; margin: .4rem 0 1rem; border: 1px solid #8888; border-radius: .4rem }
+input, button { padding: .6rem; margin: .4rem 0 1rem; border-radius: .4rem;
+  border: 1px solid #8888 }
 [hidden] { display: none }
 """
 

@@ -53,8 +53,8 @@ TEXTS: dict[Template, dict[str, Text]] = {
             (
                 "Olá {name},",
                 (
-                    "confirme, por favor, que este é o seu endereço. Abra esta ligação dentro de três"
-                    " dias:"
+                    "confirme, por favor, que este é o seu endereço. Abra esta ligação dentro de"
+                    " três dias:"
                 ),
                 _LINK,
                 "Ou indique este código onde lhe for pedido:",
@@ -69,8 +69,8 @@ TEXTS: dict[Template, dict[str, Text]] = {
             (
                 "Hello {name},",
                 (
-                    "somebody asked for a new password for your account. If it was you, open this link"
-                    " within an hour:"
+                    "somebody asked for a new password for your account. If it was you, open this"
+                    " link within an hour:"
                 ),
                 _LINK,
                 "Or give this code where you are asked for it:",
@@ -99,12 +99,12 @@ TEXTS: dict[Template, dict[str, Text]] = {
             (
                 "Hello {name},",
                 (
-                    "your password was changed by way of a letter to this address, and you were logged"
-                    " out everywhere."
+                    "your password was changed by way of a letter to this address, and you were"
+                    " logged out everywhere."
                 ),
                 (
-                    "If it was not you, somebody else reads your mail: secure your mailbox first, then"
-                    " ask for a new password."
+                    "If it was not you, somebody else reads your mail: secure your mailbox first,"
+                    " then ask for a new password."
                 ),
             ),
         ),
@@ -113,12 +113,12 @@ TEXTS: dict[Template, dict[str, Text]] = {
             (
                 "Olá {name},",
                 (
-                    "a sua palavra-passe foi alterada através de uma mensagem para este endereço, e a"
-                    " sua sessão foi terminada em todo o lado."
+                    "a sua palavra-passe foi alterada através de uma mensagem para este endereço, e"
+                    " a sua sessão foi terminada em todo o lado."
                 ),
                 (
-                    "Se não foi você, outra pessoa lê o seu correio: proteja primeiro a sua caixa de"
-                    " correio e peça depois uma nova palavra-passe."
+                    "Se não foi você, outra pessoa lê o seu correio: proteja primeiro a sua caixa"
+                    " de correio e peça depois uma nova palavra-passe."
                 ),
             ),
         ),
@@ -129,8 +129,8 @@ TEXTS: dict[Template, dict[str, Text]] = {
             (
                 "Hello {name},",
                 (
-                    "somebody tried to register with this address, which has an account with us. If it"
-                    " was you, just log in; you can ask for a new password there."
+                    "somebody tried to register with this address, which has an account with us. If"
+                    " it was you, just log in; you can ask for a new password there."
                 ),
                 "If it was not you, you need not do anything.",
             ),

@@ -127,9 +127,13 @@ async def test_a_letter_arrives_whole(
         assert part.get_content().replace("\r\n", "\n") == whole
 
 
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
 async def test_an_address_beyond_ascii_is_written_as_it_is(tmp_path: Path) -> None:
     await FolderMail(tmp_path, SENDER).send(letter(to="josé@exemplo.example"))
-    [path] = tmp_path.iterdir()
+    [path] = _files(tmp_path)
     assert parsed(path.read_bytes())["To"] == "josé@exemplo.example"
 
 
@@ -150,7 +154,7 @@ async def test_letters_are_erased_by_their_keys(tmp_path: Path) -> None:
     await mailer.send(one)
     await mailer.send(other)
     assert await mailer.erase([one.key, uuid4()]) == 1
-    [left] = tmp_path.iterdir()
+    [left] = _files(tmp_path)
     assert str(other.key) in left.name
 
 
