@@ -101,6 +101,9 @@ def _doing(name: str, change: str, parameters: dict[str, str]) -> Statement:
 _CHOICE = {"id": "uuid", "projection": "text", "stream_id": "text", "error": "text"}
 _RETRY = _doing("oversight_retry", quarantine.RETRY, _CHOICE)
 _DISCARD = _doing("oversight_discard", quarantine.DISCARD, {**_CHOICE, "reason": "text"})
+_PAUSE_REACTION = _doing(
+    "oversight_pause_reaction", reactions.SET_PAUSED, {"paused": "bool", "name": "text"}
+)
 
 
 class PostgresOversight:
@@ -233,6 +236,10 @@ class PostgresCare:
         """Leave matching events out for good; the operation, which has ended."""
         choice = (item_id, projection, stream_id, error, reason)
         return await self._done(new, _DISCARD, choice)
+
+    async def pause_reaction(self, new: NewOperation, name: str, paused: bool) -> Operation:
+        """Have a reaction wait, or go on; the operation, which has ended."""
+        return await self._done(new, _PAUSE_REACTION, (paused, name))
 
     async def _done(
         self, new: NewOperation, change: Statement, choice: tuple[Any, ...]

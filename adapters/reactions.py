@@ -75,6 +75,9 @@ SELECT r.name, r.status, r.position, coalesce((SELECT max(position) FROM events)
 FROM reactions r ORDER BY r.name
 """
 """All reactions, with the head and the age of the first event that each has not passed."""
+SET_PAUSED = """
+UPDATE reactions SET paused = %(paused)s WHERE name = %(name)s RETURNING name AS id
+"""
 TO_HEAD = """
 UPDATE reactions SET position = head.position
 FROM (SELECT coalesce(max(position), 0) AS position FROM events) AS head

@@ -42,7 +42,10 @@ _TAKEN = {
 
 
 class ImportedPerson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One line; ``consent`` is what the person agreed to there, if that is known."""
+    """One line; ``consent`` is what the person agreed to there, if that is known.
+
+    ``email_verified`` is true unless it is said that they never confirmed their address.
+    """
 
     email: Email
     display_name: DisplayName
@@ -51,6 +54,7 @@ class ImportedPerson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     timezone: TimeZone | None = None
     language: Language | None = None
     consent: Terms | None = None
+    email_verified: bool = True
 
 
 class RefusedPerson(msgspec.Struct, frozen=True):
@@ -119,4 +123,6 @@ def _command(person: ImportedPerson) -> RegisterPerson:
         timezone=person.timezone or "UTC",
         language=person.language or "en",
         terms=person.consent,
+        # Whoever brings them vouches for them: nobody is to get a letter because of it.
+        verified=person.email_verified,
     )

@@ -15,6 +15,7 @@ import msgspec
 REBUILD, VERIFY, ROLLBACK = "projection.rebuild", "projection.verify", "projection.rollback"
 PAUSE, RESUME = "projection.pause", "projection.resume"
 RETRY, DISCARD = "quarantine.retry", "quarantine.discard"
+PAUSE_REACTION, RESUME_REACTION = "reaction.pause", "reaction.resume"
 """Kinds of operations that operators ask for; permanent, as they lie in the table."""
 
 ERASURE = "accounts.erasure"

@@ -10,9 +10,6 @@ from uuid import UUID
 
 import msgspec
 
-PAUSE, RESUME = "reaction.pause", "reaction.resume"
-"""Kinds of operations that operators ask for; permanent, as they lie in the table."""
-
 Status = Literal["live", "catching_up", "paused", "stalled", "stopped"]
 
 

@@ -30,8 +30,8 @@ from bootstrap.wiring.keys import sealer_of
 from commands.bus import Bus
 from commands.github import GithubLogins
 from commands.logins import Logins
-from commands.second_factor import SecondFactor
 from commands.recovery import Recovery
+from commands.second_factor import SecondFactor
 
 
 class WriteSide:

@@ -18,8 +18,8 @@ import msgspec
 
 from domain.accounts.events import (
     ConsentRecorded,
-    GithubLinked,
     EmailVerified,
+    GithubLinked,
     LoggedIn,
     PasswordReset,
     PermissionsGranted,
