@@ -116,7 +116,7 @@ class GithubLogins:
         *,
         bus: Bus,
         store: EventStore,
-        github: Github | None,
+        github: Github,
         links: GithubLinks,
         logins: Logins,
         second_factor: SecondFactor,

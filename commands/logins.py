@@ -279,6 +279,11 @@ class Logins:
         refresh_token, refresh_hash = self._tokens.refresh()
         grant = await self._grant(person, login.login_id, refresh_token, visit.now)
         await self._credentials.begin(login, refresh_hash)
+        # Whoever leaves from now on ends this login too; whoever left just now is seen here.
+        now = await self._store.load(Person, Person.stream(person.id))
+        if now is None or now.deleted_at is not None:
+            await self._credentials.end(login.login_id)
+            raise AccountDeleted
         command = StartLogin(login.login_id, visit.address, visit.agent, grant)
         try:
             outcome = await self._bus.dispatch(command, visit.by(person.id, person.tenant_id))

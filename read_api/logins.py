@@ -17,7 +17,9 @@ from adapters.http.operation import Operation
 from adapters.http.responses import Answer, ok
 from adapters.http.validation import DEFAULT_LIMIT, Limit, query
 from projections.accounts.open_logins import LoginDocument, page
-from projections.reading import Reader
+from projections.accounts.people import People
+from projections.reading import Freshness, Reader
+from read_api.fresh import fresh
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -31,7 +33,7 @@ class LoginQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limit: Limit = DEFAULT_LIMIT
 
 
-def routes(credentials: Reader, cursors: Cursors) -> list[HTTPRouteHandler]:
+def routes(credentials: Reader, freshness: Freshness, cursors: Cursors) -> list[HTTPRouteHandler]:
     """The handlers; ``credentials`` reads where the logins lie, which is the write database."""
 
     @get(
@@ -46,6 +48,7 @@ def routes(credentials: Reader, cursors: Cursors) -> list[HTTPRouteHandler]:
                 page=True,
                 query=LoginQuery,
                 problems=("INVALID_CURSOR",),
+                fresh=True,
                 operation_id="list_logins",
             )
         },
@@ -53,6 +56,8 @@ def routes(credentials: Reader, cursors: Cursors) -> list[HTTPRouteHandler]:
     async def list_logins(request: AnyRequest) -> Answer:
         principal = principal_of(request)
         asked = query(request, LoginQuery)
+        # Every write is in the answer; its token is for the reads that the client hands it on to.
+        position = await fresh(request, freshness, People.name)
         after: UUID | None = None
         if asked.cursor is not None:
             [after] = cursors.open(_LIST, principal.user_id, asked.cursor, kind=tuple[UUID])
@@ -64,6 +69,7 @@ def routes(credentials: Reader, cursors: Cursors) -> list[HTTPRouteHandler]:
             limit=asked.limit,
         )
         cursor = None if end is None else cursors.seal(_LIST, principal.user_id, (end,))
-        return ok(request, logins, message="Logins", meta=PageMeta(cursor, asked.limit))
+        meta = PageMeta(cursor, asked.limit)
+        return ok(request, logins, message="Logins", token=position, meta=meta)
 
     return [list_logins]

@@ -32,7 +32,6 @@ from adapters.http.validation import decode_body, query
 from commands.credentials import Grant
 from commands.github import (
     AddressUnverified,
-    Github,
     GithubLinkedElsewhere,
     GithubLogins,
     GithubRefused,
@@ -167,7 +166,7 @@ class Carried:
 
 
 def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[HTTPRouteHandler]:
-    """The handlers; they answer 404 where GitHub is not configured."""
+    """The handlers, to be made where GitHub is set up."""
 
     @get(
         PATH,
@@ -178,13 +177,11 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
                 tags=TAGS,
                 statuses=(302,),
                 query=NoQuery,
-                problems=("NOT_FOUND",),
                 operation_id="begin_github_login",
             )
         },
     )
     async def begin_github_login(request: AnyRequest) -> Answer:
-        github = _configured(logins)
         query(request, NoQuery)
         begun = Begun(secrets.token_urlsafe(32), secrets.token_urlsafe(48), carried.until())
         digest = sha256(begun.verifier.encode()).digest()
@@ -192,7 +189,7 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
         return Answer(
             302,
             [
-                (b"location", github.authorize_url(begun.state, challenge).encode("ascii")),
+                (b"location", logins.github.authorize_url(begun.state, challenge).encode("ascii")),
                 (b"set-cookie", _cookie(request, carried.seal(begun), LIFETIME)),
                 (b"cache-control", b"no-store"),
                 (b"content-length", b"0"),
@@ -206,12 +203,11 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
                 summary="Come back from GitHub",
                 description="A GitHub account opens the account that it was linked to, or the one"
                 " with its verified address, or a new one. Where the second factor is on, the"
-                " answer is 401 `TOTP_REQUIRED` with a `continuation` for `…/totp`.",
+                " answer is 401 `TOTP_REQUIRED` with a `continuation` for `…/confirm`.",
                 tags=TAGS,
                 response=Grant,
                 query=Return,
                 problems=(
-                    "NOT_FOUND",
                     "GITHUB_STATE_INVALID",
                     "GITHUB_REFUSED",
                     "ADDRESS_UNVERIFIED",
@@ -225,14 +221,13 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
         },
     )
     async def finish_github_login(request: AnyRequest) -> Answer:
-        github = _configured(logins)
         returned = _returned(request)
         begun = carried.open(request.cookies.get(COOKIE, ""), Begun)
         if not hmac.compare_digest(begun.state.encode(), (returned.state or "").encode()):
             raise Problem("GITHUB_STATE_INVALID")
         if returned.code is None or returned.error is not None:
             raise GithubRefused
-        account = await github.account(returned.code, begun.verifier)
+        account = await logins.github.account(returned.code, begun.verifier)
         visit = visiting.visit(request)
         person = await logins.identify(account, visit)
         try:
@@ -247,7 +242,7 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
         return answer
 
     @post(
-        f"{PATH}/totp",
+        f"{PATH}/confirm",
         opt={
             "operation": Operation(
                 summary="Give a code after coming back from GitHub",
@@ -255,7 +250,6 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
                 body=Code,
                 response=Grant,
                 problems=(
-                    "NOT_FOUND",
                     "GITHUB_STATE_INVALID",
                     "INVALID_TOTP",
                     "ACCOUNT_DELETED",
@@ -268,7 +262,6 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
         },
     )
     async def confirm_github_login(request: AnyRequest) -> Answer:
-        _configured(logins)
         body = await body_of(request)
         asked = decode_body(body, header(request, b"content-type"), Code)
         half = carried.open(asked.continuation, Half)
@@ -280,12 +273,6 @@ def routes(logins: GithubLogins, visiting: Visiting, carried: Carried) -> list[H
         )
 
     return [begin_github_login, finish_github_login, confirm_github_login]
-
-
-def _configured(logins: GithubLogins) -> Github:
-    if logins.github is None:
-        raise Problem("NOT_FOUND", "Logging in with GitHub is not set up here.")
-    return logins.github
 
 
 def _returned(request: AnyRequest) -> Return:

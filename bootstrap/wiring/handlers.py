@@ -36,6 +36,7 @@ from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
 from adapters.tokens import KeyRing
 from bootstrap.engine import RANGED
+from bootstrap.settings import Settings
 from bootstrap.wiring.write_side import WriteSide
 from commands.github import GithubLogins
 from commands.logins import Logins
@@ -71,11 +72,11 @@ def write_handlers(
     side: WriteSide,
     reader: Reader,
     logins: Logins,
-    github: GithubLogins,
+    github: GithubLogins | None,
     recovery: Recovery,
     offers: Offers,
 ) -> list[HTTPRouteHandler]:
-    """Everything that changes something."""
+    """Everything that changes something; without ``github`` there are no calls of it."""
     answering = Answering(side.bus.dispatch, side.store, ERRORS)
     visiting = Visiting(lambda data: side.sealer.digest(data, "idempotency"))
     around = write_api.accounts.surroundings(reader, totals_of(reader))
@@ -89,7 +90,11 @@ def write_handlers(
         *write_api.recovery.routes(visiting, recovery),
         *write_api.second_factor.routes(answering, side.second_factor),
         *write_api.leaving.routes(answering, logins, visiting),
-        *write_api.github.routes(github, visiting, write_api.github.Carried(side.sealer)),
+        *(
+            write_api.github.routes(github, visiting, write_api.github.Carried(side.sealer))
+            if github is not None
+            else ()
+        ),
         *write_api.accounts.routes(answering, around),
         *write_api.journal.routes(answering, side.store, uuid7),
         *write_api.journal_import.routes(
@@ -120,7 +125,7 @@ def read_handlers(
     """Everything that answers."""
     return [
         *read_api.accounts.routes(reader, freshness, totals_of(reader), lambda: keys.jwks),
-        *read_api.logins.routes(credentials, cursors),
+        *read_api.logins.routes(credentials, freshness, cursors),
         *read_api.journal.routes(reader, freshness, cursors),
         *read_api.journal_history.routes(freshness, streams, cursors),
         *read_api.journal_overview.routes(reader, freshness, cursors),
@@ -137,12 +142,16 @@ class StandIn:
         return self
 
 
-def described() -> list[HTTPRouteHandler]:
-    """Every handler of both APIs, to be described and routed by, and not to be called."""
+def described(settings: Settings) -> list[HTTPRouteHandler]:
+    """Every handler of both APIs, to be described and routed by, and not to be called.
+
+    What is not set up is not there, and so it is not described.
+    """
     stand_in = cast("Any", StandIn())
+    github = stand_in if settings.github_client_id is not None else None
     return [
         *read_handlers(*[stand_in] * 8),
-        *write_handlers(*[stand_in] * 6),
+        *write_handlers(stand_in, stand_in, stand_in, github, stand_in, stand_in),
         *health_handlers(stand_in),
         *problem_handlers,
     ]

@@ -71,7 +71,7 @@ def read_api_app(settings: Settings) -> Any:
         ),  # operators' lists must hold up nobody
         PipelineReader([beside]),
     )
-    documentation = openapi_handlers(described(), title="Mindstream", version="1")
+    documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:

@@ -51,7 +51,7 @@ def served(
     settings: Settings, service: str, app: Any, authenticator: TokenAuthenticator, limiter: Any
 ) -> Conventions:
     """An API as clients see it: the application within the conventions."""
-    handlers = described()
+    handlers = described(settings)
     policy: Literal["all", "notable"] = "all" if settings.log_level == "debug" else "notable"
     return Conventions(
         app,

@@ -95,14 +95,14 @@ class WriteSide:
             only_verified=self.settings.verify_email,
         )
 
-    def github_logins(self, logins: Logins) -> GithubLogins:
-        """Logins with GitHub; none can succeed where it is not configured."""
+    def github_logins(self, logins: Logins) -> GithubLogins | None:
+        """Logins with GitHub; None where that is not set up."""
         settings = self.settings
-        github = None
-        if settings.github_client_id is not None and settings.github_client_secret is not None:
-            github = GithubOverHttp(
-                settings.github_url, settings.github_client_id, settings.github_client_secret
-            )
+        if settings.github_client_id is None or settings.github_client_secret is None:
+            return None
+        github = GithubOverHttp(
+            settings.github_url, settings.github_client_id, settings.github_client_secret
+        )
         return GithubLogins(
             bus=self.bus,
             store=self.store,

@@ -212,18 +212,18 @@ async def test_the_second_factor_is_asked_for_after_github(
 
     half = problem(await login(api), 401, "TOTP_REQUIRED")["continuation"]
     wrong = {"continuation": half, "totp": "no code"}
-    problem(await api.post(f"{PATH}/totp", json=wrong), 401, "INVALID_TOTP")
+    problem(await api.post(f"{PATH}/confirm", json=wrong), 401, "INVALID_TOTP")
     right = {"continuation": half, "totp": totp.at(int(time.time()))}
-    assert (await who(api, await api.post(f"{PATH}/totp", json=right)))["id"] == me["id"]
+    assert (await who(api, await api.post(f"{PATH}/confirm", json=right)))["id"] == me["id"]
     for nonsense in ("x", half[:-4] + "AAAA"):
         forged = {**right, "continuation": nonsense}
-        problem(await api.post(f"{PATH}/totp", json=forged), 400, "GITHUB_STATE_INVALID")
+        problem(await api.post(f"{PATH}/confirm", json=forged), 400, "GITHUB_STATE_INVALID")
     with time_machine.travel(time.time() + 601):
-        problem(await api.post(f"{PATH}/totp", json=right), 400, "GITHUB_STATE_INVALID")
+        problem(await api.post(f"{PATH}/confirm", json=right), 400, "GITHUB_STATE_INVALID")
     with time_machine.travel(time.time() + 2 * STEP):
         for _ in range(10):
-            await api.post(f"{PATH}/totp", json=wrong)
-        problem(await api.post(f"{PATH}/totp", json=wrong), 429, "TOO_MANY_ATTEMPTS")
+            await api.post(f"{PATH}/confirm", json=wrong)
+        problem(await api.post(f"{PATH}/confirm", json=wrong), 429, "TOO_MANY_ATTEMPTS")
 
 
 async def test_whoever_left_is_not_let_in(api: httpx.AsyncClient) -> None:
@@ -260,4 +260,4 @@ async def test_without_settings_there_is_no_such_login(
         problem(await other.get(PATH), 404, "NOT_FOUND")
         problem(await other.get(f"{PATH}/callback?code=a&state=b"), 404, "NOT_FOUND")
         body = {"continuation": "x", "totp": "1"}
-        problem(await other.post(f"{PATH}/totp", json=body), 404, "NOT_FOUND")
+        problem(await other.post(f"{PATH}/confirm", json=body), 404, "NOT_FOUND")

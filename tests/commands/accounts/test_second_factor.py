@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pyotp
@@ -178,6 +179,21 @@ async def test_whoever_left_is_not_let_in_before_they_come_back(
     assert back.deleted_at is None
     await login(house)
     assert grant.refresh_token
+
+
+async def test_whoever_leaves_while_they_log_in_is_not_in(
+    house: House, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = house.credentials.begin
+
+    async def begin_slowly(*arguments: Any) -> None:
+        await house.logins.leave(None, by(house, person))
+        await begin(*arguments)
+
+    monkeypatch.setattr(house.credentials, "begin", begin_slowly)
+    with pytest.raises(AccountDeleted):
+        await login(house)
+    assert set(house.credentials.logins) == house.credentials.ended != set()
 
 
 async def test_a_login_is_ended_by_whose_it_is(house: House, person: Person) -> None:
