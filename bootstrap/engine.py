@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 
+from adapters.event_store.metadata import SourceWithMetadata
 from adapters.event_store.source import PostgresSource
 from adapters.event_store.subject_keys import SubjectKeys
 from bootstrap.views import VIEWS, view
@@ -35,7 +36,11 @@ class DirectEngine:
 
     def __init__(self, dsn: str, keys: SubjectKeys | None = None) -> None:
         self._dsn = dsn
-        self._sources = functools.partial(PostgresSource, dsn, keys=keys)
+        self._keys = keys
+
+    def _sources(self, name: str) -> Callable[[], PostgresSource]:
+        kind = SourceWithMetadata if view(name).with_metadata else PostgresSource
+        return functools.partial(kind, self._dsn, keys=self._keys)
 
     def rebuild(
         self,
@@ -47,7 +52,7 @@ class DirectEngine:
         """Build it anew."""
         return engine.rebuild(
             self._dsn,
-            self._sources,
+            self._sources(name),
             view(name),
             options=options,
             operation_id=operation_id,
@@ -57,11 +62,11 @@ class DirectEngine:
 
     def verify(self, name: str, heed: Callable[[Progress], Signal]) -> engine.Verified:
         """Compare it with a fold of the events."""
-        return engine.verify(self._dsn, self._sources, view(name), heed=heed, role=ROLE)
+        return engine.verify(self._dsn, self._sources(name), view(name), heed=heed, role=ROLE)
 
     def rollback(self, name: str) -> engine.Report:
         """Serve the kept generation again."""
-        return engine.rollback(self._dsn, self._sources, view(name), role=ROLE)
+        return engine.rollback(self._dsn, self._sources(name), view(name), role=ROLE)
 
     def set_paused(self, name: str, paused: bool) -> bool:
         """Have its projector leave it alone, or take it up; False where it was never begun."""

@@ -15,18 +15,34 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from adapters.event_store.store import PostgresEventStore
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresCare, PostgresOversight
 from adapters.postgres.pipeline import Pipeline
 from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
-from domain.operation import NewOperation, Operation
+from commands.ops import NoteAction, note_action
+from commands.ports import Context
+from domain.operation import CANCEL, NewOperation, Operation
 from workers.broker import Offers, redis_broker
+from write_api.noting import note
 
 LOOK_EVERY = 0.2
 """Seconds between looks at an operation."""
 NOBODY = UUID(int=0)
 """Whose operations those of the command line are: no person's."""
+ACTOR = "system:cli"
+"""Who does them, for the audit log."""
+
+
+class _KeepsNoAnswers:
+    """Stands for a sealer: the command line has no idempotency keys, so nothing is sealed."""
+
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        """Refuse."""
+        raise NotImplementedError("no answers are kept for the command line")
+
+    open = seal
 
 
 class Desk:
@@ -37,6 +53,7 @@ class Desk:
         self.oversight = PostgresOversight(pipeline, known)
         self.care = PostgresCare(pipeline)
         self._operations = PostgresOperations(pipeline)
+        self._store = PostgresEventStore(pipeline, pipeline, _KeepsNoAnswers(), lambda _: None)
         self._offers = offers
 
     def new(self, kind: str, params: dict[str, Any]) -> NewOperation:
@@ -54,9 +71,15 @@ class Desk:
 
     async def ask(self, kind: str, params: dict[str, Any]) -> Operation:
         """Accept work for a worker."""
-        operation = await self._operations.accept(self.new(kind, params))
+        new = self.new(kind, params)
+        await self.note(new)
+        operation = await self._operations.accept(new)
         await self._offers.offer(kind, operation.id)
         return operation
+
+    async def note(self, new: NewOperation) -> None:
+        """Note for the audit log that this is about to be done."""
+        await note(self._store, _context(new.correlation_id), new)
 
     async def wait(self, operation: Operation, tell: Callable[[Operation], None]) -> Operation:
         """The operation when it has ended; ``tell`` is given it each time that it was looked at."""
@@ -72,7 +95,26 @@ class Desk:
 
     async def cancel(self, projection: str) -> Operation | None:
         """Ask for the end of a projection's rebuilds; the first of them, None if there is none."""
+        for rebuild in await self.rebuilds(projection):
+            action = NoteAction(
+                id=uuid7(),
+                action=CANCEL,
+                target=str(rebuild.id),
+                operation_id=rebuild.id,
+                after={"kind": rebuild.kind},
+            )
+            await note_action(action, _context(f"cli-{action.id.hex}"), self._store)
         return next(iter(await self._operations.cancel_rebuilds(projection)), None)
+
+
+def _context(correlation_id: str) -> Context:
+    return Context(
+        user_id=NOBODY,
+        tenant_id=NOBODY,
+        actor=ACTOR,
+        now=datetime.now(UTC),
+        correlation_id=correlation_id,
+    )
 
 
 @asynccontextmanager

@@ -122,6 +122,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_ttl_hours: Annotated[
         Annotated[int, msgspec.Meta(ge=24)], _says("Hours that answers are kept for retries")
     ] = 48
+    audit_retention_days: Annotated[
+        Annotated[int, msgspec.Meta(ge=1, le=36_500)], _says("Days that the audit log is kept")
+    ] = 2557
+    request_log_days: Annotated[
+        Annotated[int, msgspec.Meta(ge=1, le=3650)], _says("Days that the log of requests is kept")
+    ] = 90
 
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:

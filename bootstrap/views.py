@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
+import domain
 from projections.accounts.people import People
 from projections.engine.view import RowView
 from projections.journal.days import Days
 from projections.journal.entries import Entries
 from projections.journal.tags import Tags
+from projections.ops.audit import Audit
 
-VIEWS: tuple[RowView[Any], ...] = (People(), Entries(), Days(), Tags())
+for _context in pkgutil.iter_modules(domain.__path__, "domain."):
+    if _context.ispkg:
+        # The audit log takes every event there is: their types must be known before it is asked.
+        importlib.import_module(f"{_context.name}.events")
+
+AUDIT = Audit()
+VIEWS: tuple[RowView[Any], ...] = (People(), Entries(), Days(), Tags(), AUDIT)
 """One instance of each; views hold no state."""
 
 

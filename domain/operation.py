@@ -17,6 +17,8 @@ PAUSE, RESUME = "projection.pause", "projection.resume"
 RETRY, DISCARD = "quarantine.retry", "quarantine.discard"
 PAUSE_REACTION, RESUME_REACTION = "reaction.pause", "reaction.resume"
 """Kinds of operations that operators ask for; permanent, as they lie in the table."""
+CANCEL = "operation.cancel"
+"""What the audit log says when an operator ends one of them; no kind of operation."""
 
 ERASURE = "accounts.erasure"
 """The kind of operation by which everything about a person is erased; permanent, too."""
@@ -70,6 +72,11 @@ class NewOperation(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     request_hash: bytes | None = None
     params: dict[str, Any] | None = None
+
+
+def is_operators(kind: str) -> bool:
+    """Whether operators ask for such operations, and each may end another's."""
+    return kind.startswith(("projection.", "quarantine."))
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):

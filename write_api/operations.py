@@ -6,18 +6,22 @@ does is its worker's; how far it is, is read through ``read_api/operations.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
-from adapters.http.context import principal_of
+from adapters.http.context import context_of, principal_of
 from adapters.http.handlers import delete
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem
 from adapters.http.responses import Answer, ok
-from domain.operation import NewOperation, Operation
+from commands.ops import NoteAction, note_action
+from commands.ports import Context, EventStore
+from domain.operation import CANCEL, NewOperation, Operation, is_operators
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -67,8 +71,34 @@ def location_of(operation: Operation) -> str:
     return f"/v1/operations/{operation.id}"
 
 
-def routes(operations: Accepting) -> list[HTTPRouteHandler]:
+def routes(
+    operations: Accepting,
+    store: EventStore,
+    new_id: Callable[[], UUID],
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[HTTPRouteHandler]:
     """The handlers."""
+
+    async def note(request: AnyRequest, operation: Operation) -> None:
+        """Note that an operator ended another's work, or their own, on the system."""
+        principal, about = principal_of(request), context_of(request)
+        context = Context(
+            user_id=principal.user_id,
+            tenant_id=principal.tenant_id,
+            actor=principal.actor,
+            now=clock(),
+            correlation_id=about.request_id,
+        )
+        action = NoteAction(
+            id=new_id(),
+            action=CANCEL,
+            target=str(operation.id),
+            operation_id=operation.id,
+            after={"kind": operation.kind},
+            address=about.client_address,
+            agent=about.user_agent,
+        )
+        await note_action(action, context, store)
 
     @delete(
         "/v1/operations/{operation_id:str}",
@@ -101,6 +131,8 @@ def routes(operations: Accepting) -> list[HTTPRouteHandler]:
             raise Problem("FORBIDDEN", "This needs the permission ops:write.")
         if operation is None:
             raise Problem("NOT_FOUND")
+        if is_operators(operation.kind):
+            await note(request, operation)
         return ok(
             request,
             operation,

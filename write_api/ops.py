@@ -17,7 +17,7 @@ import msgspec
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
-from adapters.http.context import header, require
+from adapters.http.context import context_of, header, require
 from adapters.http.handlers import post
 from adapters.http.idempotency import hash_of, key_of
 from adapters.http.operation import Operation as Described
@@ -39,6 +39,7 @@ from domain.operation import (
 )
 from write_api.accepting import accept_once
 from write_api.answering import Answering
+from write_api.noting import note
 from write_api.operations import Accepting, Offering, location_of
 
 AnyRequest = Request[Any, Any, Any]
@@ -411,8 +412,15 @@ class _Desk:
             request_hash=hash_of(request, body) if key is not None else None,
             params=params,
         )
+        about = context_of(request)
+
+        async def noted(new: NewOperation) -> Operation:
+            address, agent = about.client_address, about.user_agent
+            await note(self._store, context, new, address=address, agent=agent)
+            return await accept(new)
+
         return await accept_once(
-            request, context, self._store, new, accept, lambda it: self._accepted(request, it)
+            request, context, self._store, new, noted, lambda it: self._accepted(request, it)
         )
 
     async def _accepted(self, request: AnyRequest, operation: Operation) -> Answer:

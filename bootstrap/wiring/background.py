@@ -12,10 +12,12 @@ from hashlib import sha256
 import dramatiq
 from uuid_utils.compat import uuid7
 
+from adapters.audit import PostgresAuditLog
+from adapters.event_store.metadata import SourceWithMetadata
 from adapters.event_store.source import PostgresSource
 from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
-from bootstrap.views import VIEWS
+from bootstrap.views import AUDIT, VIEWS
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
 from bootstrap.wiring.keys import subject_keys_of
 from bootstrap.wiring.reacting import on_its_own_loop, reactor
@@ -23,6 +25,7 @@ from bootstrap.wiring.write_side import WriteSide
 from commands.departure import Departed, ask_for_erasures
 from domain.operation import ERASURE, NewOperation
 from projections.engine.runner import Runner
+from projections.ops.audit import cutoff
 from workers.broker import Offers, OnLoop, redis_broker, work
 from workers.journal import Importing, declare_import
 from workers.projections import Tending, declare_projections
@@ -35,15 +38,23 @@ SPARE_THREADS = 4
 async def projector(settings: Settings, stop: asyncio.Event) -> None:
     """Keep every view up to date until ``stop`` is set."""
     dsn = write_dsn_of(settings)
-    source = PostgresSource(dsn, role=PROJECT, keys=subject_keys_of(settings))
-    runner = Runner(dsn, source, VIEWS, role=PROJECT)
+    keys = subject_keys_of(settings)
+    AUDIT.keep_days = settings.audit_retention_days
+    runners = [
+        Runner(dsn, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT)
+        for source, views in (
+            (PostgresSource, [view for view in VIEWS if not view.with_metadata]),
+            # On a thread of its own: what few need must not slow what people wait for.
+            (SourceWithMetadata, [view for view in VIEWS if view.with_metadata]),
+        )
+    ]
     halt = threading.Event()
-    working = asyncio.ensure_future(asyncio.to_thread(runner.run, halt))
+    working = [asyncio.ensure_future(asyncio.to_thread(each.run, halt)) for each in runners]
     stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     halt.set()
     stopping.cancel()
-    await working
+    await asyncio.gather(*working)
 
 
 async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
@@ -62,8 +73,21 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
         now = datetime.now(UTC)
         return await ask_for_erasures(side.departures, erasing(side, offers, now), now)
 
+    audit = PostgresAuditLog(side.bulk)
+
+    async def trim_logs() -> int:
+        return await audit.trim(
+            cutoff(settings.audit_retention_days), cutoff(settings.request_log_days)
+        )
+
     async with side.opened():
-        sweeps = (forget_answers, forget_logins, erase_departed, side.mail_tokens.sweep)
+        sweeps = (
+            forget_answers,
+            forget_logins,
+            erase_departed,
+            side.mail_tokens.sweep,
+            trim_logs,
+        )
         await schedule(side.operations, offers, stop, sweeps=sweeps)
 
 
@@ -95,6 +119,7 @@ def erasing(
 
 def worker(settings: Settings) -> None:
     """Run jobs until ``KeyboardInterrupt``."""
+    AUDIT.keep_days = settings.audit_retention_days
     broker = redis_broker(settings.redis_url or "", works=True)
     dramatiq.set_broker(broker)
 

@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 import read_api.account_pages
 import read_api.accounts
+import read_api.audit
 import read_api.journal
 import read_api.journal_history
 import read_api.journal_overview
@@ -27,6 +28,7 @@ import write_api.operations
 import write_api.ops
 import write_api.recovery
 import write_api.second_factor
+from adapters.audit import PostgresAuditLog
 from adapters.event_store.store import PostgresEventStore
 from adapters.http.cursors import Cursors
 from adapters.http.errors import Mapper
@@ -105,7 +107,7 @@ def write_handlers(
             uuid7,
             max_bytes=side.settings.max_import_bytes,
         ),
-        *write_api.operations.routes(side.operations),
+        *write_api.operations.routes(side.operations, side.store, uuid7),
         *write_api.ops.routes(
             answering, side.store, side.operations, offers, side.care, uuid7, RANGED
         ),
@@ -121,6 +123,7 @@ def read_handlers(
     operations: PostgresOperations,
     oversight: PostgresOversight,
     credentials: Reader,
+    audit: PostgresAuditLog,
 ) -> list[HTTPRouteHandler]:
     """Everything that answers."""
     return [
@@ -132,6 +135,7 @@ def read_handlers(
         *read_api.operations.routes(operations),
         *read_api.ops.routes(oversight, cursors),
         *read_api.account_pages.routes(),
+        *read_api.audit.routes(audit, freshness, cursors),
     ]
 
 
@@ -150,7 +154,7 @@ def described(settings: Settings) -> list[HTTPRouteHandler]:
     stand_in = cast("Any", StandIn())
     github = stand_in if settings.github_client_id is not None else None
     return [
-        *read_handlers(*[stand_in] * 8),
+        *read_handlers(*[stand_in] * 9),
         *write_handlers(stand_in, stand_in, stand_in, github, stand_in, stand_in),
         *health_handlers(stand_in),
         *problem_handlers,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from adapters.audit import PostgresAuditLog
 from adapters.authentication import EndedLogins, TokenAuthenticator
 from adapters.credentials import PostgresCredentials
 from adapters.event_store.store import PostgresEventStore
@@ -70,6 +71,7 @@ def read_api_app(settings: Settings) -> Any:
             slow, [(view.name, view.version) for view in VIEWS], subjects
         ),  # operators' lists must hold up nobody
         PipelineReader([beside]),
+        PostgresAuditLog(slow),
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
 

@@ -9,7 +9,8 @@ from uuid_utils.compat import uuid7
 
 import commands.accounts  # importing these registers their handlers with the bus
 import commands.journal
-import commands.journal_import  # noqa: F401
+import commands.journal_import
+import commands.ops  # noqa: F401
 from adapters.attempts import RedisAttempts
 from adapters.credentials import PostgresCredentials
 from adapters.departures import PostgresDepartures

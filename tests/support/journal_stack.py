@@ -142,7 +142,7 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
             [
                 *write_journal.routes(answering, store, uuid7),
                 *journal_import.routes(answering, store, operations, stack.offered, uuid7),
-                *write_operations.routes(operations),
+                *write_operations.routes(operations, store, uuid7),
             ],
             errors=errors,
         )

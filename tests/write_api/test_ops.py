@@ -119,7 +119,7 @@ def owner(database: Database) -> Any:
 
 
 READS = ["projections", "projections/journal.entries", "reactions", "quarantine", "events"]
-READS += ["operations", "jobs"]
+READS += ["operations", "jobs", "audit", "requests"]
 WRITES = [f"projections/journal.entries/{verb}" for verb in
           ("rebuild", "pause", "resume", "verify", "rollback")]  # fmt: skip
 WRITES += ["quarantine/retry", "quarantine/discard", f"quarantine/{uuid.UUID(int=1)}/retry"]
@@ -142,6 +142,7 @@ async def test_projections_have_the_contracts_shape(
     listed = await get(api, PROJECTIONS, ops)
     assert [each["name"] for each in listed] == [
         "accounts.people", "journal.days", "journal.entries", "journal.tags",
+        "ops.audit",
     ]  # fmt: skip
     for each in listed:
         assert set(each) >= SHAPE
