@@ -1,0 +1,1 @@
+"""The portable archive of an event store."""

@@ -1,0 +1,111 @@
+"""``events export|import``: the portable archive of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bootstrap import cli
+from bootstrap.cli.events import events
+
+Tell = Callable[[int, int], None]
+
+
+def register(app: typer.Typer) -> None:
+    """Add both to the group ``events``."""
+    del app  # the group is added by its own module
+    events.command(name="export")(export)
+    events.command(name="import")(import_)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to; it is there whole or not at all.")],
+    zstd: Annotated[bool, typer.Option("--zstd", help="Compress it.")] = False,
+    yes: cli.Yes = False,
+    json: cli.Json = False,
+) -> None:
+    """Write all events to a file of JSON lines with checksums, mode 0600."""
+    from adapters.archive import store
+
+    settings = cli.settings(servers=True)
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        cli.fail(f"{file} is no place for a file.", cli.USAGE)
+    if file.exists() and file.stat().st_size:
+        cli.confirm(f"{file} is there already. Replace it?", yes=yes)
+    with _failing(), _progress("export") as tell:
+        done = store.export(settings.write_dsn or "", file, zstd=zstd, tell=tell)
+    if json:
+        cli.print_json(done)
+    else:
+        cli.out.print(f"{done.events} events in {file}", markup=False)
+
+
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="What an export wrote.", exists=True, dir_okay=False)
+    ],
+    json: cli.Json = False,
+) -> None:
+    """Put an archive into a store without events. All of it is checked before any is written.
+
+    Read models catch up by themselves. Passwords are not in an archive: people come back by
+    resetting theirs, and the operator by the settings at the next start.
+    """
+    from adapters.archive import store
+
+    settings = cli.settings(servers=True)
+    with _failing(), _progress("import") as tell:
+        done = store.restore(settings.write_dsn or "", file, tell=tell)
+    if json:
+        cli.print_json(done)
+        return
+    cli.out.print(f"{done.events} events of {done.streams} streams are in", markup=False)
+    if done.unreadable:
+        cli.err.print(f"{done.unreadable} streams cannot be read and hold no names.")
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """End the program with one sentence and the code that goes with what went wrong."""
+    import psycopg
+
+    from adapters.archive.lines import Damaged
+    from adapters.archive.store import NotEmpty
+
+    try:
+        yield
+    except Damaged as damaged:
+        cli.fail(f"The archive is damaged and nothing was written: {damaged}")
+    except NotEmpty as occupied:
+        cli.fail(f"Nothing was written: {occupied}.", cli.REFUSED)
+    except psycopg.OperationalError as error:
+        cli.fail(f"The database does not answer: {error}", cli.UNAVAILABLE)
+    except OSError as error:
+        cli.fail(str(error))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Tell]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} events"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=cli.err) as bar:
+        task = bar.add_task(what, total=None)
+
+        def tell(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of or None)
+            if not of:
+                bar.update(task, description=f"{what}: checking")
+            else:
+                bar.update(task, description=what)
+
+        yield tell
