@@ -66,6 +66,11 @@ POSTGRES_OPTIONS: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %u ",
+    # Details of errors and statements quote rows; what is in them is nobody's business.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
 }
 """Given on the command line; sized for one machine that runs everything."""
 

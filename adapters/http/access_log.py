@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -22,27 +23,25 @@ _FLUSH_AFTER = 0.1
 _SLOW = 1.0
 
 
-class Line(
-    msgspec.Struct,
-    frozen=True,
-    gc=False,
-    omit_defaults=True,
-    kw_only=True,
-    tag_field="event",
-    tag="request",
-):
-    """One answered request; ``at`` is Unix time in seconds, ``ms`` its duration."""
+class About(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """What was asked by whom, and how it was answered."""
 
-    at: float
-    level: str
-    service: str
     request_id: str
     method: str
     route: str
     status: int
-    ms: float
     user_id: UUID | None = None
     client_version: str | None = None
+
+
+class Line(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag_field="message", tag="request"):
+    """One answered request, in the shape of all logs; ``duration`` is milliseconds."""
+
+    timestamp: datetime
+    level: str
+    service: str
+    duration: float
+    context: About
 
 
 def to_stderr(lines: bytes) -> None:
@@ -75,7 +74,7 @@ class AccessLog:
     def add(self, line: Line) -> None:
         """Log a request; must run on the event loop."""
         self._lines.append(self._encode(line))
-        if line.level == "error":
+        if line.level == "ERROR":
             self.flush()
         elif not self._scheduled:
             self._scheduled = True

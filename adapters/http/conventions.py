@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
-from adapters.http.access_log import AccessLog, Line
+from adapters.http.access_log import About, AccessLog, Line
 from adapters.http.addresses import Addresses, counted_as
 from adapters.http.bodies import BodyLimits
 from adapters.http.context import KEY, RequestContext, new_request_id, unauthenticated
@@ -187,16 +188,18 @@ class Conventions:
             principal = context.principal
             log.add(
                 Line(
-                    at=self._clock(),
-                    level="error" if status >= 500 else "info",
+                    timestamp=datetime.fromtimestamp(self._clock(), UTC),
+                    level="ERROR" if status >= 500 else "INFO",
                     service=self._service,
-                    request_id=context.request_id,
-                    method=method,
-                    route=route,
-                    status=status,
-                    ms=round(seconds * 1000, 3),
-                    user_id=None if principal is None else principal.user_id,
-                    client_version=None if version is None else context.client_version,
+                    duration=round(seconds * 1000, 3),
+                    context=About(
+                        request_id=context.request_id,
+                        method=method,
+                        route=route,
+                        status=status,
+                        user_id=None if principal is None else principal.user_id,
+                        client_version=None if version is None else context.client_version,
+                    ),
                 )
             )
 

@@ -492,19 +492,21 @@ async def test_the_log_has_the_client_version_and_nothing_private() -> None:
         await api.put("/v1/raise/boom", headers=TOKEN)  # a failure is written at once
     first, second = [json.loads(line) for line in b"".join(written).splitlines()]
     assert first == {
-        "event": "request",
-        "at": first["at"],
-        "level": "info",
+        "message": "request",
+        "timestamp": first["timestamp"],
+        "level": "INFO",
         "service": "test",
-        "request_id": "req_mine1",
-        "method": "GET",
-        "route": "/v1/notes/{note_id}",
-        "status": 200,
-        "ms": first["ms"],
-        "user_id": str(ANNA.user_id),
-        "client_version": "ios 1.2?",
+        "duration": first["duration"],
+        "context": {
+            "request_id": "req_mine1",
+            "method": "GET",
+            "route": "/v1/notes/{note_id}",
+            "status": 200,
+            "user_id": str(ANNA.user_id),
+            "client_version": "ios 1.2?",
+        },
     }
-    assert second["level"] == "error"
+    assert second["level"] == "ERROR"
 
 
 async def test_the_log_writes_what_its_policy_asks_for() -> None:
