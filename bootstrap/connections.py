@@ -14,6 +14,7 @@ from adapters.http.problems import MEDIA_TYPE, Problem, render
 OWN_HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
     "Server": "mindstream",
 }
 """Headers of every answer that no API gave."""

@@ -34,6 +34,8 @@ WHOLE_BYTES = 65_536
 ANSWER_SECONDS = 75.0
 """How long an API may think before its first byte; no wait in the contract is as long."""
 CLOSE_SECONDS = 3.0
+IDLE_SECONDS = 75.0
+"""How long a connection may be open without a whole request on it, slow headers included."""
 
 _HOP = frozenset(
     """
@@ -57,6 +59,7 @@ class Gateway:
     def __init__(self, settings: Settings, places: Places) -> None:
         self._places = places
         self._proxies = settings.proxies
+        self._body_timeout = settings.body_timeout
         self._read = Upstream("read-api", addresses("read-api", settings, places))
         self._write = Upstream("write-api", addresses("write-api", settings, places))
 
@@ -105,7 +108,11 @@ class Gateway:
                 headers[hdrs.CONTENT_LENGTH] = str(length)
         elif request.can_read_body:
             _continue(request)
-            whole = await request.read()
+            try:
+                async with asyncio.timeout(self._body_timeout):
+                    whole = await request.read()
+            except TimeoutError:
+                raise Problem("REQUEST_TIMEOUT", headers={"connection": "close"}) from None
         answer = await self._ask(
             request, upstream, headers, lambda: _upload(request) if streamed else whole, streamed
         )
@@ -224,7 +231,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the gateway on its loopback port until ``stop`` is set."""
     gateway = Gateway(settings, Places(settings.home))
     await gateway.open()
-    server = Server(gateway.handle, access_log=None)
+    server = Server(gateway.handle, access_log=None, keepalive_timeout=IDLE_SECONDS)
     # Answers under way get that long; open event streams would never end.
     runner = web.ServerRunner(server, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()

@@ -122,6 +122,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_ttl_hours: Annotated[
         Annotated[int, msgspec.Meta(ge=24)], _says("Hours that answers are kept for retries")
     ] = 48
+    body_timeout: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=3600)],
+        _says("Seconds that a request's body may take, and one more for each 16 KiB of it"),
+    ] = 30.0
+    hsts_seconds: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)],
+        _says("Seconds for which browsers are told to insist on TLS; 0 where there is none"),
+    ] = 0
+    outgoing_allow: Annotated[
+        tuple[str, ...],
+        _says("Addresses or CIDRs of private networks that outgoing calls may reach all the same"),
+    ] = ()
     audit_retention_days: Annotated[
         Annotated[int, msgspec.Meta(ge=1, le=36_500)], _says("Days that the audit log is kept")
     ] = 2557
@@ -307,7 +319,7 @@ def _given(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[st
 
 
 def _prepared(name: str, value: Any) -> Any:
-    if name == "trusted_proxies" and isinstance(value, str):
+    if name in ("trusted_proxies", "outgoing_allow") and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if isinstance(value, str) and name in ("demo", "verify_email"):
         return {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(
@@ -389,6 +401,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "master_key": _key,
     "jwt_private_key_file": _file,
     "trusted_proxies": _networks,
+    "outgoing_allow": _networks,
     "write_api_address": _address,
     "read_api_address": _address,
 }
@@ -414,6 +427,7 @@ def _type_name(annotation: Any) -> str:
         str: "text",
         bool: "true or false",
         int: "a whole number",
+        float: "a number",
         tuple[str, ...]: "a list",
         LogLevel: "debug, info, warning or error",
     }

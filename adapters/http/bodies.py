@@ -1,15 +1,21 @@
-"""Limits of bodies: refused when announced too large, or as soon as they have become so.
+"""Limits of bodies: refused when announced too large, or as soon as they are so, or too slow.
 
-Owns the limits, and the reading of a body that fits into them.
+Owns the limits, and the reading of a body that fits into them. A body has some seconds, and one
+more for every ``SLOWEST`` bytes that have come: enough for a large upload on a poor line, and
+nothing for whoever sends a byte now and then to keep a connection busy.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from adapters.http.exchange import Message, Receive
 from adapters.http.problems import Problem
+
+SLOWEST = 16_384
+"""Bytes a second."""
 
 
 class HasBody(Protocol):
@@ -21,9 +27,10 @@ class HasBody(Protocol):
 
 
 class BodyLimits:
-    """``most`` bytes for every path, but for those that ``by_path`` names."""
+    """``most`` bytes for every path, but for those that ``by_path`` names; ``patience`` seconds."""
 
-    def __init__(self, most: int, by_path: Mapping[str, int]) -> None:
+    def __init__(self, most: int, by_path: Mapping[str, int], patience: float = 30.0) -> None:
+        self._patience = patience
         self._most = most
         self._by_path = dict(by_path)
 
@@ -31,7 +38,8 @@ class BodyLimits:
         """``receive``, but refusing more than the path takes; ``announced`` is Content-Length.
 
         Raises:
-            Problem: 413 when it is announced; the result raises it when more has come.
+            Problem: 413 when it is announced; the result raises it when more has come, and 408
+                when it does not come.
         """
         most = self._by_path.get(path, self._most)
         if announced is not None:
@@ -40,11 +48,20 @@ class BodyLimits:
             if len(announced) > 18 or int(announced) > most:
                 raise _too_large(most)
         seen = 0
+        whole = False
+        began = asyncio.get_running_loop().time()
 
         async def bounded() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            if whole:  # what comes now is the end of the connection, for which one may wait
+                return await receive()
+            try:
+                async with asyncio.timeout_at(began + self._patience + seen / SLOWEST):
+                    message = await receive()
+            except TimeoutError:
+                raise _too_slow() from None
             if message["type"] == "http.request":
+                whole = not message.get("more_body")
                 seen += len(message.get("body", b""))
                 if seen > most:
                     raise _too_large(most)
@@ -60,6 +77,10 @@ def _too_large(most: int) -> Problem:
         extra={"max_bytes": most},
         headers={"connection": "close"},
     )
+
+
+def _too_slow() -> Problem:
+    return Problem("REQUEST_TIMEOUT", headers={"connection": "close"})
 
 
 async def body_of(request: HasBody) -> bytes:

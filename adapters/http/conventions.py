@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from adapters.http.access_log import About, AccessLog, Line
 from adapters.http.addresses import Addresses, counted_as
@@ -20,7 +20,14 @@ from adapters.http.bodies import BodyLimits
 from adapters.http.context import KEY, RequestContext, new_request_id, unauthenticated
 from adapters.http.doors import UNLIMITED, canonical, is_open
 from adapters.http.errors import report
-from adapters.http.exchange import Exchange, RawHeader, Receive, Send
+from adapters.http.exchange import (
+    NO_REFERRER,
+    NOSNIFF,
+    Exchange,
+    RawHeader,
+    Receive,
+    Send,
+)
 from adapters.http.limits import WINDOW, Decision, RateLimiter
 from adapters.http.metrics import HttpMetrics
 from adapters.http.principal import Authenticator, Principal
@@ -35,14 +42,36 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _CLIENT_GONE = 499
 
 
+class RequestLogging(Protocol):
+    """Notes what was answered, without holding anything up; ``adapters.request_log`` does."""
+
+    def add(
+        self,
+        at: float,
+        request_id: str,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        principal: Principal | None,
+        client_version: str | None,
+        address: str | None,
+        /,
+    ) -> None:
+        """Note one answer."""
+        ...
+
+
 class Conventions:
     """An ASGI application that holds the contract's conventions around ``app``.
 
     ``service`` names the series of metrics. ``body_limits`` has the limits (bytes) of canonical
     paths that take more than ``max_body_bytes``. ``trusted_proxies`` are addresses, networks or
-    ``unix``. ``routes`` knows the paths of both APIs, so that OPTIONS and 405 name all methods;
-    without it each API knows its own. Without ``metrics`` or ``access_log`` nothing is counted or
-    written. ``clock`` gives Unix time in seconds.
+    ``unix``. ``body_timeout`` is how many seconds a slow body has; ``hsts_seconds`` is for how long
+    clients are to insist on TLS (0: they are not told). ``routes`` knows the paths of both APIs, so
+    that OPTIONS and 405 name all methods; without it each API knows its own. Without ``metrics``,
+    ``access_log`` or ``request_log`` nothing is counted or written. ``clock`` gives Unix time in
+    seconds.
     """
 
     def __init__(
@@ -57,17 +86,25 @@ class Conventions:
         trusted_proxies: Iterable[str] = (),
         metrics: HttpMetrics | None = None,
         access_log: AccessLog | None = None,
+        request_log: RequestLogging | None = None,
         routes: Routes | None = None,
+        body_timeout: float = 30.0,
+        hsts_seconds: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
         self._service = service
         self._authenticator = authenticator
         self._limiter = limiter
-        self._bodies = BodyLimits(max_body_bytes, body_limits or {})
+        self._bodies = BodyLimits(max_body_bytes, body_limits or {}, body_timeout)
         self._addresses = Addresses(trusted_proxies)
         self._metrics = metrics
         self._access_log = access_log
+        self._request_log = request_log
+        self._always: tuple[RawHeader, ...] = (NOSNIFF, NO_REFERRER)
+        if hsts_seconds:
+            age = b"max-age=%d; includeSubDomains" % hsts_seconds
+            self._always += ((b"strict-transport-security", age),)
         self._routes = routes
         self._clock = clock
         self._policies: dict[int, RawHeader] = {}
@@ -85,7 +122,7 @@ class Conventions:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         context = self._context(scope, dict(scope["headers"]))
-        exchange = Exchange(context, scope["method"], send)
+        exchange = Exchange(context, scope["method"], send, self._always)
         try:
             await self._serve(exchange, scope, receive)
         except asyncio.CancelledError:
@@ -182,8 +219,21 @@ class Conventions:
         method = exchange.method if exchange.method in _METHODS else "OTHER"
         if self._metrics is not None:
             self._metrics.observe(method, route, status, seconds)
-        log = self._access_log
         version = context.headers.get(b"x-client-version")
+        requests = self._request_log
+        if requests is not None and context.scope["path"] not in UNLIMITED:
+            requests.add(
+                self._clock(),
+                context.request_id,
+                method,
+                route,
+                status,
+                seconds,
+                context.principal,
+                None if version is None else context.client_version,
+                context.client_address,
+            )
+        log = self._access_log
         if log is not None and log.wants(status, seconds, version):
             principal = context.principal
             log.add(
@@ -206,7 +256,7 @@ class Conventions:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate before the upgrade; nothing else applies to an open connection."""
         context = self._context(scope, with_subprotocol_credentials(dict(scope["headers"])))
-        exchange = Exchange(context, "GET", send)
+        exchange = Exchange(context, "GET", send, self._always)
         try:
             if is_open(scope["path"]):
                 self._count(_address_key(context), exchange)

@@ -19,6 +19,7 @@ RawHeader = tuple[bytes, bytes]
 DEFAULT_CSP = b"default-src 'none'; frame-ancestors 'none'"
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
+NO_REFERRER = (b"referrer-policy", b"no-referrer")
 NO_STORE = (b"cache-control", b"no-store")
 REVALIDATE = (b"cache-control", b"private, no-cache")
 _CSP = (b"content-security-policy", DEFAULT_CSP)
@@ -26,16 +27,26 @@ _OURS = frozenset((b"cache-control", b"x-request-id"))
 
 
 class Exchange:
-    """``status`` is 0 until the answer has begun; ``limited`` has the headers of rate limits."""
+    """``status`` is 0 until the answer has begun; ``limited`` has the headers of rate limits.
 
-    __slots__ = ("_send", "context", "head", "limited", "method", "status")
+    ``always`` are those that every answer has, whatever it is.
+    """
 
-    def __init__(self, context: RequestContext, method: str, send: Send) -> None:
+    __slots__ = ("_send", "always", "context", "head", "limited", "method", "status")
+
+    def __init__(
+        self,
+        context: RequestContext,
+        method: str,
+        send: Send,
+        always: tuple[RawHeader, ...] = (NOSNIFF, NO_REFERRER),
+    ) -> None:
         self.context = context
         self.method = method
         self.head = method == "HEAD"
         self.status = 0
         self.limited: tuple[RawHeader, ...] = ()
+        self.always = always
         self._send = send
 
     async def respond(self, message: Message) -> None:
@@ -65,7 +76,7 @@ class Exchange:
             headers.append(pair)
         headers += (
             (b"x-request-id", self.context.request_id.encode("ascii")),
-            NOSNIFF,
+            *self.always,
             caching,
             *self.limited,
         )

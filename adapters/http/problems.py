@@ -145,6 +145,12 @@ for _code, _status, _title, _explanation in (
         "The request line, a header or the query could not be read. Nothing was changed.",
     ),
     (
+        "REQUEST_TIMEOUT",
+        408,
+        "The body did not come in time",
+        "It stopped, or came too slowly. Nothing was changed; send the request again.",
+    ),
+    (
         "INVALID_CONSISTENCY_TOKEN",
         400,
         "The Consistency-Token is not one",

@@ -22,6 +22,7 @@ from adapters.oversight import PostgresOversight
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
+from adapters.request_log import RequestLog
 from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
@@ -36,7 +37,7 @@ from bootstrap.wiring.databases import (
 )
 from bootstrap.wiring.handlers import described, read_handlers
 from bootstrap.wiring.keys import sealer_of
-from bootstrap.wiring.serving import UNAVAILABLE, served, sharing
+from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
 
 
 def read_api_app(settings: Settings) -> Any:
@@ -59,6 +60,7 @@ def read_api_app(settings: Settings) -> Any:
     ended = EndedLogins(credentials, keys, dsn=dsn, role=READ)
     watch = ProjectionWatch(dsn, role=READ, pipeline=reads[0])
     limiter = RateLimiter(settings.rate_limit_per_minute, cache)
+    requests = RequestLog("read-api", slow)
     readiness = Dependencies({"database": reads[0], "event_store": beside}, cache, beside)
     handlers = read_handlers(
         PipelineReader(reads),
@@ -88,6 +90,7 @@ def read_api_app(settings: Settings) -> Any:
             stack.push_async_callback(ended.close)
             await stack.enter_async_context(subjects.heeding(beside))
             await stack.enter_async_context(sharing(limiter))
+            await stack.enter_async_context(logging_requests(requests))
             yield
 
     return served(
@@ -100,4 +103,5 @@ def read_api_app(settings: Settings) -> Any:
         ),
         TokenAuthenticator(keys, ended),
         limiter,
+        requests,
     )

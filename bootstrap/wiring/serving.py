@@ -25,6 +25,7 @@ from adapters.http.errors import Mapper, unavailable
 from adapters.http.limits import RateLimiter
 from adapters.http.metrics import HttpMetrics
 from adapters.http.routes import Routes
+from adapters.request_log import RequestLog
 from bootstrap.settings import Settings
 from bootstrap.wiring.handlers import described
 
@@ -47,8 +48,25 @@ async def sharing(limiter: RateLimiter) -> AsyncIterator[None]:
         await asyncio.wait({running}, timeout=3)
 
 
+@asynccontextmanager
+async def logging_requests(requests: RequestLog) -> AsyncIterator[None]:
+    """Write the log of requests as long as the context lasts."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(requests.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait({running}, timeout=3)
+
+
 def served(
-    settings: Settings, service: str, app: Any, authenticator: TokenAuthenticator, limiter: Any
+    settings: Settings,
+    service: str,
+    app: Any,
+    authenticator: TokenAuthenticator,
+    limiter: Any,
+    requests: RequestLog,
 ) -> Conventions:
     """An API as clients see it: the application within the conventions."""
     handlers = described(settings)
@@ -64,5 +82,8 @@ def served(
         trusted_proxies=(*settings.trusted_proxies, UNIX),
         metrics=HttpMetrics(service, REGISTRY),
         access_log=AccessLog(policy),
+        request_log=requests,
+        body_timeout=settings.body_timeout,
+        hsts_seconds=settings.hsts_seconds,
         routes=Routes([*handlers, *openapi_handlers(handlers)]),
     )

@@ -14,12 +14,13 @@ from adapters.http.limits import RateLimiter
 from adapters.http.pages import problem_handlers
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
+from adapters.request_log import RequestLog
 from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import READ, WRITE, read_dsn_of, write_dsn_of
 from bootstrap.wiring.handlers import ERRORS, write_handlers
-from bootstrap.wiring.serving import UNAVAILABLE, served, sharing
+from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
 from bootstrap.wiring.write_side import WriteSide
 from workers.broker import Offers, redis_broker
 
@@ -31,6 +32,7 @@ def write_api_app(settings: Settings) -> Any:
     keys = KeyRing(side.credentials)
     ended = EndedLogins(side.credentials, keys, dsn=write_dsn_of(settings), role=WRITE)
     limiter = RateLimiter(settings.rate_limit_per_minute, side.cache)
+    requests = RequestLog("write-api", side.bulk)
     offers = Offers(redis_broker(settings.redis_url or "", works=False))
     logins = side.logins()
     github, recovery = side.github_logins(logins), side.recovery()
@@ -47,6 +49,7 @@ def write_api_app(settings: Settings) -> Any:
             await ended.start()
             stack.push_async_callback(ended.close)
             await stack.enter_async_context(sharing(limiter))
+            await stack.enter_async_context(logging_requests(requests))
             yield
 
     errors = {**ERRORS, **write_api.answering.ERRORS}
@@ -60,4 +63,5 @@ def write_api_app(settings: Settings) -> Any:
         ),
         TokenAuthenticator(keys, ended),
         limiter,
+        requests,
     )
