@@ -30,11 +30,12 @@ test: $(VENV)/.dev ## Run every test
 test-faults: $(VENV)/.dev ## Run only the tests that kill, stop and starve processes
 	$(BIN)/python -m pytest -m faults --long $(ARGS)
 
-check: $(VENV)/.dev ## What CI runs: lint, format, types, imports, tests
+check: $(VENV)/.dev ## What CI runs: lint, format, types, imports, known vulnerabilities, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit.py
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(VENV)/.dev ## Measure side by side and print ratios; BENCH=append runs one

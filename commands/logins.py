@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from commands.accounts import EMAIL, EndLogin, RegisterPerson, StartLogin
+from commands.accounts import EMAIL, EndLogin, GrantPermissions, RegisterPerson, StartLogin
 from commands.bus import Bus, Outcome
 from commands.credentials import (
     AccountDeleted,
@@ -147,8 +147,8 @@ class Logins:
     async def ensure_operator(self, email: str, password: str, visit: Visit) -> UUID | None:
         """Register whom the settings name, with the operator's permissions, if missing.
 
-        The id of the new person; None where there was one. The settings' author is trusted: the
-        rules for addresses and passwords do not bind.
+        The id of the new person; None where there was one, who keeps their password if they have
+        one. The settings' author is trusted: the rules for addresses and passwords do not bind.
         """
         command = RegisterPerson(
             email=email,
@@ -160,11 +160,24 @@ class Logins:
         try:
             outcome = await self._register(command, lambda: self._hash(password), visit)
         except EmailInUse:
+            await self._readmit(email, password, visit)
             return None
         return outcome.result.id
 
     async def _hash(self, password: str) -> str:
         return await self._passwords.hash(normal(password))
+
+    async def _readmit(self, email: str, password: str, visit: Visit) -> None:
+        """Give the operator a way in who came with an archive, which carries no passwords."""
+        user_id = await self._user_of(email)
+        if user_id is None or await self._credentials.password_hash(user_id) is not None:
+            return
+        person = await self._store.load(Person, Person.stream(user_id))
+        if person is None:
+            return
+        await self._credentials.set_password(user_id, await self._hash(password))
+        command = GrantPermissions(user_id, OPERATOR)
+        await self._bus.dispatch(command, visit.by(user_id, person.tenant_id))
 
     async def _register(
         self, command: RegisterPerson, hashed: Callable[[], Awaitable[str]], visit: Visit

@@ -240,3 +240,14 @@ async def test_the_operator_is_made_once_with_all_rights(house: House) -> None:
     person = await house.store.load(Person, Person.stream(made))
     assert person is not None
     assert set(OPERATOR) < set(person.permissions)
+
+
+async def test_an_operator_who_came_with_an_archive_gets_a_password(house: House) -> None:
+    """Nobody else's is touched: only who has none is given one."""
+    made = await house.logins.ensure_operator("ops@localhost", "ops", house.visit())
+    assert made is not None
+    await house.credentials.forget(made)
+    assert await house.logins.ensure_operator("ops@localhost", "another", house.visit()) is None
+    await house.logins.login("ops@localhost", "another", house.visit())
+    with pytest.raises(InvalidCredentials):
+        await house.logins.login("ops@localhost", "ops", house.visit())
