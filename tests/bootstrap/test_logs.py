@@ -17,6 +17,8 @@ import pytest
 import structlog
 
 from bootstrap import logs
+from tests.support.servers import Database, Servers
+from tests.support.waiting import eventually
 
 CANARY = "canaryword"
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnl3b3JkIn0.c2lnbmF0dXJl"
@@ -158,3 +160,16 @@ def test_what_nobody_catches_is_told_without_its_text(written: Written) -> None:
         assert line["error"]["name"] == "builtins.ValueError"
         assert CANARY not in json.dumps(line)
     assert len(written.lines()) == 2
+
+
+def test_postgresqls_own_log_quotes_no_row(servers: Servers, database: Database) -> None:
+    with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE noted (text text PRIMARY KEY)")
+        connection.execute("INSERT INTO noted VALUES (%s)", (CANARY,))
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute("INSERT INTO noted VALUES (%s)", (CANARY,))
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute(f"INSERT INTO noted VALUES ('{CANARY}')")
+    log = servers.places.log / "postgres.log"
+    eventually(lambda: "noted_pkey" in log.read_text())
+    assert CANARY not in log.read_text()
