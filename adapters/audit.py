@@ -11,8 +11,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from adapters.event_store.mapper import HIDDEN as SEALED
-from adapters.event_store.mapper import shown
+import msgspec
+
+from adapters.event_store.mapper import Unreadable, shown, subjects_in
+from adapters.event_store.personal import ERASED
+from adapters.event_store.personal import HIDDEN as SEALED
+from adapters.event_store.subject_keys import SubjectKeys
 from adapters.operations import SET_OPERATOR
 from adapters.postgres.pipeline import Pipeline, Statement
 from projections.ops.audit import (
@@ -75,10 +79,14 @@ _END = 2**63 - 1
 
 
 class PostgresAuditLog:
-    """Reads both logs; the pipeline's role is ``mindstream_read`` or ``mindstream_write``."""
+    """Reads both logs; the pipeline's role is ``mindstream_read`` or ``mindstream_write``.
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    ``keys`` open what is sealed of events; without any nobody is shown that.
+    """
+
+    def __init__(self, pipeline: Pipeline, keys: SubjectKeys | None = None) -> None:
         self._pipeline = pipeline
+        self._keys = keys
 
     async def items(
         self, wanted: AuditFilter, *, below: int | None, limit: int, personal: bool
@@ -108,12 +116,11 @@ class PostgresAuditLog:
             spans[stream] = min(low, max(1, version - LOOK_BACK)), max(high, version)
         lows, highs = zip(*spans.values(), strict=True)
         [rows] = await self._pipeline.run((_STREAMS, (list(spans), lows, highs)))
+        if self._keys is not None:
+            await self._keys.load(self._pipeline, subjects_in(row[3] for row in rows))
         streams: dict[str, list[Told]] = {}
-        for stream, version, topic, data in rows:
-            fields = shown(topic, data, personal=True)
-            hidden = shown(topic, data, personal=False)
-            names = frozenset(name for name, value in hidden.items() if value == SEALED)
-            streams.setdefault(stream, []).append(Told(version, topic, fields, names))
+        for row in rows:
+            streams.setdefault(row[0], []).append(self._opened(row))
         return {
             (stream, told.version): (told, before, after, personal)
             for stream, events in streams.items()
@@ -121,6 +128,19 @@ class PostgresAuditLog:
                 events, changes(events, personal=personal), strict=True
             )
         }
+
+    def _opened(self, row: tuple[Any, ...]) -> Told:
+        """What an event says, as far as it can be opened."""
+        stream, version, topic, data = row
+        ciphers = {} if self._keys is None else self._keys.ciphers
+        try:
+            fields = shown(topic, stream, version, data, ciphers, personal=True)
+            hidden = shown(topic, stream, version, data, ciphers, personal=False)
+        except (Unreadable, msgspec.MsgspecError):  # somebody broke it; that it was is known
+            return Told(version, topic, {}, frozenset())
+        names = frozenset(name for name, value in hidden.items() if value == SEALED)
+        gone = {name: SEALED for name, value in fields.items() if value == ERASED}
+        return Told(version, topic, {**fields, **gone}, names)
 
     async def requests(
         self, wanted: RequestFilter, *, below: tuple[datetime, int] | None, limit: int

@@ -10,17 +10,20 @@ Owns the SQL. ``lines`` owns the form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import psycopg
 import structlog
 from psycopg.rows import tuple_row
 
+from adapters.archive import keys as key_files
 from adapters.archive.lines import (
     Archived,
     Damaged,
@@ -31,10 +34,11 @@ from adapters.archive.lines import (
     replacing,
     stored_of,
 )
-from adapters.event_store.mapper import decoding
+from adapters.event_store.mapper import Ciphers, recorded, subjects_in
 from adapters.event_store.recorder import CHANNEL
+from adapters.event_store.subject_keys import SubjectKeys
 from commands.claims import HOLDS, holds_of, turns
-from domain.event import Metadata, Recorded
+from domain.event import Metadata
 
 log = structlog.get_logger()
 
@@ -85,28 +89,42 @@ class Exported(msgspec.Struct, frozen=True):
     file: str
     events: int
     checksum: str
+    keys: int | None = None
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """What an import wrote; ``unreadable`` streams could not be folded, so they claim nothing."""
+    """What an import wrote; ``unreadable`` streams could not be folded, so they claim nothing.
+
+    ``closed`` are people whose key did not come along, or who were erased.
+    """
 
     file: str
     events: int
     streams: int
     claims: int
+    keys: int
+    closed: int
     unreadable: int
     checksum: str
 
 
 def export(
-    dsn: str, path: Path, *, zstd: bool = False, tell: Tell = lambda done, of: None
+    dsn: str,
+    path: Path,
+    *,
+    keys: Path | None = None,
+    zstd: bool = False,
+    tell: Tell = lambda done, of: None,
 ) -> Exported:
-    """Write all events to a file, which is there whole or not at all.
+    """Write all events to a file, which is there whole or not at all; and the keys to another.
 
     Raises:
         psycopg.Error, OSError: it could not be read or written.
     """
-    with _connected(dsn) as connection, replacing(path, zstd=zstd) as file:
+    with ExitStack() as stack:
+        connection = stack.enter_context(_connected(dsn))
+        file = stack.enter_context(replacing(path, zstd=zstd))
+        beside = None if keys is None else stack.enter_context(replacing(keys))
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         writer = Writer(file)
@@ -119,9 +137,10 @@ def export(
                     writer.add(_archived(row))
                     if writer.count % PAGE == 0:
                         tell(writer.count, head)
+            count = None if beside is None else key_files.write(connection, beside)
         tell(writer.count, head)
         checksum = writer.finish()
-    return Exported(str(path), writer.count, checksum)
+    return Exported(str(path), writer.count, checksum, count)
 
 
 def check(path: Path, tell: Tell = lambda done, of: None) -> Reader:
@@ -138,16 +157,30 @@ def check(path: Path, tell: Tell = lambda done, of: None) -> Reader:
     return reader
 
 
-def restore(dsn: str, path: Path, *, tell: Tell = lambda done, of: None) -> Imported:
-    """Put an archive's events into a store that has none.
+def restore(
+    dsn: str,
+    path: Path,
+    subject_keys: SubjectKeys | None = None,
+    *,
+    keys: Path | None = None,
+    tell: Tell = lambda done, of: None,
+) -> Imported:
+    """Put an archive's events into a store that has none, with the keys of a key file.
+
+    ``subject_keys`` are this store's. Without keys what is sealed stays closed for ever.
 
     Raises:
-        Damaged: the archive is not whole; nothing was written.
+        Damaged: the archive or the key file is not whole; nothing was written.
+        OtherMasterKey: the keys cannot be opened here; nothing was written.
         NotEmpty: the store has events; nothing was written.
         psycopg.Error: the database did not take it; nothing was written.
     """
+    given: list[key_files.Key] = []
     with _connected(dsn) as connection:
         _refuse_occupied(connection)
+        if keys is not None:
+            assert subject_keys is not None, "keys are opened by what the store opens them with"
+            given = key_files.read(keys, subject_keys)
         checked = check(path, tell)
         with connection.transaction(), opened(path) as file:
             connection.execute(_LOCK)
@@ -155,18 +188,30 @@ def restore(dsn: str, path: Path, *, tell: Tell = lambda done, of: None) -> Impo
             connection.execute("DELETE FROM snapshots")
             connection.execute("DELETE FROM claims")
             reader = Reader(file)
-            _fill(connection, reader, checked.count, tell)
+            subjects = _fill(connection, reader, checked.count, tell)
             if reader.checksum != checked.checksum:
                 raise Damaged(reader.count + 1, "the file has changed since it was checked")
-            claims, unreadable = claim_anew(connection)
+            key_files.keep(connection, given, subjects)
+            claims, unreadable = claim_anew(connection, subject_keys if given else None)
         connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(reader.count)))
-    return Imported(str(path), reader.count, reader.streams, claims, unreadable, reader.checksum)
+    open_ones = {key.subject_id for key in given if key.wrapped is not None}
+    return Imported(
+        file=str(path),
+        events=reader.count,
+        streams=reader.streams,
+        claims=claims,
+        keys=len(open_ones),
+        closed=len(subjects - open_ones),
+        unreadable=unreadable,
+        checksum=reader.checksum,
+    )
 
 
-def claim_anew(connection: Connection) -> tuple[int, int]:
+def claim_anew(connection: Connection, keys: SubjectKeys | None) -> tuple[int, int]:
     """Make all claims from the events; how many, and how many streams could not be read.
 
-    Within a transaction, which the temporary table ends with.
+    Within a transaction, which the temporary table ends with. Without ``keys`` nothing is opened,
+    and nobody's address or name is claimed.
     """
     connection.execute(_TURNS)
     unreadable = 0
@@ -175,7 +220,7 @@ def claim_anew(connection: Connection) -> tuple[int, int]:
         cursor.execute(_HOLDING, ([f"{category}-%" for category in HOLDS],))
         waiting: list[tuple[Any, ...]] = []
         for stream_id, rows in groupby(cursor, key=itemgetter(1)):
-            found = _turns_of(stream_id, rows)
+            found = _turns_of(stream_id, list(rows), connection, keys)
             unreadable += found is None
             waiting += found or ()
             if len(waiting) >= PAGE:
@@ -185,27 +230,27 @@ def claim_anew(connection: Connection) -> tuple[int, int]:
     return connection.execute(_CLAIM).rowcount, unreadable
 
 
-def _turns_of(stream_id: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]] | None:
+def _turns_of(
+    stream_id: str,
+    rows: Sequence[tuple[Any, ...]],
+    connection: Connection,
+    keys: SubjectKeys | None,
+) -> list[tuple[Any, ...]] | None:
     """What a stream took and freed; None where an event of it cannot be read."""
     holds = holds_of(stream_id)
     assert holds is not None
+    subjects = subjects_in(row[6] for row in rows)
+    if keys is None:
+        ciphers: Ciphers = dict.fromkeys(subjects)
+    else:
+        keys.load_by(connection, subjects)
+        ciphers = keys.ciphers
     try:
-        return [msgspec.structs.astuple(turn) for turn in turns(holds, map(_recorded, rows))]
+        stream = [recorded(ciphers, *row) for row in rows]
+        return [msgspec.structs.astuple(turn) for turn in turns(holds, stream)]
     except Exception as error:  # noqa: BLE001  whatever a fold makes of a broken event
         log.warning("stream_unreadable", stream_id=stream_id, reason=type(error).__name__)
         return None
-
-
-def _recorded(row: tuple[Any, ...]) -> Recorded:
-    position, stream_id, version, tenant_id, recorded_at, topic, data = row
-    return Recorded(
-        position=position,
-        stream_id=stream_id,
-        stream_version=version,
-        tenant_id=tenant_id,
-        recorded_at=recorded_at,
-        event=decoding[topic](data),
-    )
 
 
 def _keep(connection: Connection, found: Sequence[tuple[Any, ...]]) -> None:
@@ -215,11 +260,14 @@ def _keep(connection: Connection, found: Sequence[tuple[Any, ...]]) -> None:
             copy.write_row(turn)
 
 
-def _fill(connection: Connection, reader: Reader, total: int, tell: Tell) -> None:
+def _fill(connection: Connection, reader: Reader, total: int, tell: Tell) -> set[UUID]:
+    """Write all events; the people of whom something is sealed."""
+    subjects: set[bytes] = set()
     with connection.cursor().copy(_COPY) as copy:
         copy.set_types(_TYPES)
         for event in reader.events():
-            metadata = event.metadata
+            metadata, data = event.metadata, stored_of(event.data)
+            subjects |= subjects_in([data])
             copy.write_row(
                 (
                     event.position,
@@ -233,12 +281,13 @@ def _fill(connection: Connection, reader: Reader, total: int, tell: Tell) -> Non
                     metadata.actor,
                     metadata.trace_id,
                     event.recorded_at,
-                    stored_of(event.data),
+                    data,
                 )
             )
             if event.position % PAGE == 0:
                 tell(event.position, total)
     tell(reader.count, total)
+    return {UUID(bytes=subject) for subject in subjects if len(subject) == 16}
 
 
 def _archived(row: tuple[Any, ...]) -> Archived:

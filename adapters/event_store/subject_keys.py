@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from adapters.postgres.pipeline import Pipeline, Statement
 from adapters.postgres.reader import SET_USER
-from adapters.sealing import generation_of
+from adapters.sealing import Unsealable, generation_of
 
 log = structlog.get_logger()
 
@@ -116,6 +116,14 @@ class SubjectKeys:
                 connection.execute(query.encode(), self._fresh(ids))
             rows = connection.execute(_LOAD.format("%s::uuid[]").encode(), (ids,)).fetchall()
             self._take(ids, rows, kept)
+
+    def opens(self, subject_id: UUID, wrapped: bytes) -> bool:
+        """Whether the master key that wrapped this subject's key is ours."""
+        try:
+            self._sealer.open(wrapped, _context(subject_id))
+        except Unsealable:
+            return False
+        return True
 
     async def heed(self, pipeline: Pipeline) -> None:
         """Forget the ciphers of those who were erased since this was last called."""

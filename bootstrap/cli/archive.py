@@ -24,20 +24,30 @@ def register(app: typer.Typer) -> None:
 
 def export(
     file: Annotated[Path, typer.Argument(help="Where to; it is there whole or not at all.")],
+    keys: Annotated[
+        Path | None, typer.Option(help="Where to write people's wrapped data keys.")
+    ] = None,
     zstd: Annotated[bool, typer.Option("--zstd", help="Compress it.")] = False,
     yes: cli.Yes = False,
     json: cli.Json = False,
 ) -> None:
-    """Write all events to a file of JSON lines with checksums, mode 0600."""
+    """Write all events to a file of JSON lines with checksums, mode 0600.
+
+    What is personal in it is sealed. With --keys the keys that open it go to another file, wrapped
+    by the master key, which is in neither.
+    """
     from adapters.archive import store
 
     settings = cli.settings(servers=True)
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        cli.fail(f"{file} is no place for a file.", cli.USAGE)
-    if file.exists() and file.stat().st_size:
-        cli.confirm(f"{file} is there already. Replace it?", yes=yes)
+    for path in (file,) if keys is None else (file, keys):
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            cli.fail(f"{path} is no place for a file.", cli.USAGE)
+        if path.exists() and path.stat().st_size:
+            cli.confirm(f"{path} is there already. Replace it?", yes=yes)
+    if keys is not None and keys.absolute() == file.absolute():
+        cli.fail("The keys belong into a file of their own.", cli.USAGE)
     with _failing(), _progress("export") as tell:
-        done = store.export(settings.write_dsn or "", file, zstd=zstd, tell=tell)
+        done = store.export(settings.write_dsn or "", file, keys=keys, zstd=zstd, tell=tell)
     if json:
         cli.print_json(done)
     else:
@@ -48,22 +58,31 @@ def import_(
     file: Annotated[
         Path, typer.Argument(help="What an export wrote.", exists=True, dir_okay=False)
     ],
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="The key file that was written with it.", exists=True, dir_okay=False),
+    ] = None,
     json: cli.Json = False,
 ) -> None:
     """Put an archive into a store without events. All of it is checked before any is written.
 
-    Read models catch up by themselves. Passwords are not in an archive: people come back by
-    resetting theirs, and the operator by the settings at the next start.
+    Without its key file what is sealed stays closed for ever: entries without a text, people
+    without an address. Read models catch up by themselves. Passwords are not in an archive: people
+    come back by resetting theirs, and the operator by the settings at the next start.
     """
     from adapters.archive import store
+    from bootstrap.wiring.keys import subject_keys_of
 
     settings = cli.settings(servers=True)
     with _failing(), _progress("import") as tell:
-        done = store.restore(settings.write_dsn or "", file, tell=tell)
+        opening = None if keys is None else subject_keys_of(settings)
+        done = store.restore(settings.write_dsn or "", file, opening, keys=keys, tell=tell)
     if json:
         cli.print_json(done)
         return
     cli.out.print(f"{done.events} events of {done.streams} streams are in", markup=False)
+    if done.closed:
+        cli.err.print(f"What is sealed of {done.closed} people cannot be opened.")
     if done.unreadable:
         cli.err.print(f"{done.unreadable} streams cannot be read and hold no names.")
 
@@ -73,6 +92,7 @@ def _failing() -> Iterator[None]:
     """End the program with one sentence and the code that goes with what went wrong."""
     import psycopg
 
+    from adapters.archive.keys import OtherMasterKey
     from adapters.archive.lines import Damaged
     from adapters.archive.store import NotEmpty
 
@@ -80,6 +100,8 @@ def _failing() -> Iterator[None]:
         yield
     except Damaged as damaged:
         cli.fail(f"The archive is damaged and nothing was written: {damaged}")
+    except OtherMasterKey as other:
+        cli.fail(f"Nothing was written: {other}.", cli.REFUSED)
     except NotEmpty as occupied:
         cli.fail(f"Nothing was written: {occupied}.", cli.REFUSED)
     except psycopg.OperationalError as error:

@@ -73,7 +73,7 @@ def read_api_app(settings: Settings) -> Any:
             slow, [(view.name, view.version) for view in VIEWS], subjects
         ),  # operators' lists must hold up nobody
         PipelineReader([beside]),
-        PostgresAuditLog(slow),
+        PostgresAuditLog(slow, subjects),
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
 

@@ -40,13 +40,17 @@ def test_an_archive_is_restored_elsewhere_and_only_there(
     assert kept.returncode == 4, "an archive that is there is not replaced unasked"
 
     packed = tmp_path / "events.zst"
-    assert up.cli("events", "export", str(packed), "--zstd").returncode == 0
-    assert packed.stat().st_size < archive.stat().st_size / 2
+    keys = tmp_path / "keys.jsonl"
+    exported = up.cli("events", "export", str(packed), "--zstd", "--keys", str(keys))
+    assert exported.returncode == 0, exported.stderr
+    assert packed.stat().st_size < archive.stat().st_size
+    assert b"A day to carry along" not in archive.read_bytes()
 
     without_operator = {
         name: value for name, value in WITHOUT_LIMITS.items() if "OPERATOR" not in name
     }
-    with prepared(**without_operator) as other:
+    master_key = (up.home / "master.key").read_text().strip()
+    with prepared(MINDSTREAM_MASTER_KEY=master_key, **without_operator) as other:
         other.start()
         damaged = tmp_path / "damaged.jsonl"
         whole = archive.read_bytes()
@@ -54,7 +58,7 @@ def test_an_archive_is_restored_elsewhere_and_only_there(
         refused = other.cli("events", "import", str(damaged))
         assert refused.returncode == 1
         assert "nothing was written" in refused.stderr
-        done = other.cli("events", "import", str(packed), "--json")
+        done = other.cli("events", "import", str(packed), "--keys", str(keys), "--json")
         assert done.returncode == 0, done.stderr
         events = json.loads(done.stdout)["events"]
         assert events >= json.loads(whole.splitlines()[-1])["count"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import random
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from uuid_utils.compat import uuid7
 
 import commands.journal_import  # noqa: F401  registers its handler
 from adapters.archive import store as archive
+from adapters.archive.keys import OtherMasterKey
 from adapters.archive.lines import Damaged
 from adapters.event_store.source import PostgresSource
 from adapters.event_store.store import PostgresEventStore
+from adapters.event_store.subject_keys import SubjectKeys
 from adapters.postgres.pipeline import Pipeline
 from adapters.sealing import Sealer
 from commands.accounts import RegisterPerson, RevisePerson
@@ -33,7 +36,12 @@ from tests.support.servers import Database, Servers
 
 EVENTS = "SELECT * FROM events ORDER BY position"
 CLAIMS = "SELECT kind, key, holder FROM claims ORDER BY kind, key"
+KEYS = "SELECT * FROM subject_keys ORDER BY subject_id"
 FIRST = datetime.date(2026, 1, 1)
+
+
+def keys_of(master_key: bytes = bytes(32)) -> SubjectKeys:
+    return SubjectKeys(Sealer(master_key))
 
 
 def rows(database: Database, query: str) -> list[Any]:
@@ -104,15 +112,24 @@ async def test_a_store_goes_round(
 ) -> None:
     path = tmp_path / "events.jsonl"
     told: list[tuple[int, int]] = []
+    keys = tmp_path / "keys.jsonl"
     done = archive.export(
-        filled.write_dsn, path, zstd=zstd, tell=lambda done, of: told.append((done, of))
+        filled.write_dsn,
+        path,
+        keys=keys,
+        zstd=zstd,
+        tell=lambda done, of: told.append((done, of)),
     )
+    assert done.keys == 6
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
     before = rows(filled, EVENTS)
     assert done.events == len(before) > 1000
     assert told[-1] == (done.events, done.events)
 
-    restored = archive.restore(fresh.write_dsn, path)
+    restored = archive.restore(fresh.write_dsn, path, keys_of(), keys=keys)
 
+    assert (restored.keys, restored.closed) == (6, 0)
+    assert rows(fresh, KEYS) == rows(filled, KEYS)
     assert (restored.events, restored.checksum) == (done.events, done.checksum)
     assert restored.unreadable == 0
     assert rows(fresh, EVENTS) == before
@@ -123,7 +140,8 @@ async def test_a_store_goes_round(
     views = [Entries(), Days()]
     contents = []
     for database in (filled, fresh):
-        runner = Runner(database.project_dsn, PostgresSource(database.project_dsn), views)
+        source = PostgresSource(database.project_dsn, keys=keys_of())
+        runner = Runner(database.project_dsn, source, views)
         runner.catch_up()
         runner.close()
         contents.append([rows(database, f"SELECT * FROM {v.table} ORDER BY 1") for v in views])
@@ -175,11 +193,81 @@ async def test_a_broken_event_is_carried_along(
     archive.export(fresh.write_dsn, again)
     before = rows(fresh, EVENTS)
     with psycopg.connect(fresh.owner_dsn, autocommit=True) as connection:
-        connection.execute("TRUNCATE events, claims")
+        connection.execute("TRUNCATE events, claims, subject_keys")
     restored = archive.restore(fresh.write_dsn, again)
     assert restored.unreadable == 1
     assert rows(fresh, EVENTS) == before
     assert stream not in {holder for _, _, holder in rows(fresh, CLAIMS)}
+
+
+@pytest.mark.anyio
+async def test_without_its_keys_an_archive_stays_closed(
+    filled: Database, fresh: Database, tmp_path: Path
+) -> None:
+    """Nobody can be given another key for what is sealed, and nobody's address is known."""
+    path = tmp_path / "events.jsonl"
+    archive.export(filled.write_dsn, path)
+    assert b"Example.org" not in path.read_bytes()
+    restored = archive.restore(fresh.write_dsn, path)
+    assert (restored.keys, restored.closed, restored.unreadable) == (0, 6, 0)
+    assert rows(fresh, EVENTS) == rows(filled, EVENTS)
+    days = [row for row in rows(filled, CLAIMS) if row[0] == "journal.day"]
+    assert rows(fresh, CLAIMS) == days
+    assert rows(fresh, "SELECT count(*) FROM subject_keys WHERE erased_at IS NULL") == [(0,)]
+    runner = Runner(
+        fresh.project_dsn, PostgresSource(fresh.project_dsn, keys=keys_of()), [Entries()]
+    )
+    runner.catch_up()
+    runner.close()
+    assert rows(fresh, "SELECT count(*) FROM projection_quarantine") == [(0,)]
+    assert rows(fresh, "SELECT DISTINCT document::json->>'title' FROM journal_entries") == [("",)]
+
+
+@pytest.mark.anyio
+async def test_who_was_erased_stays_erased(
+    filled: Database, fresh: Database, tmp_path: Path
+) -> None:
+    path, keys, again = tmp_path / "e", tmp_path / "k", tmp_path / "k2"
+    archive.export(filled.write_dsn, path, keys=keys)
+    archive.restore(fresh.write_dsn, path, keys_of(), keys=keys)
+    with psycopg.connect(fresh.owner_dsn, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE subject_keys SET wrapped = NULL, master_generation = NULL, erased_at = now()"
+            " WHERE subject_id = (SELECT min(subject_id::text)::uuid FROM subject_keys)"
+        )
+    archive.export(fresh.write_dsn, path, keys=again)
+    kept = rows(fresh, KEYS)
+    with psycopg.connect(fresh.owner_dsn, autocommit=True) as connection:
+        connection.execute("TRUNCATE events, claims, subject_keys")
+    restored = archive.restore(fresh.write_dsn, path, keys_of(), keys=again)
+    assert (restored.keys, restored.closed) == (5, 1)
+    assert rows(fresh, KEYS) == kept
+    emails = [row for row in rows(fresh, CLAIMS) if row[0] == "accounts.email"]
+    assert len(emails) == 5
+
+
+@pytest.mark.anyio
+async def test_keys_of_another_master_key_or_a_changed_key_file_are_refused(
+    filled: Database, fresh: Database, tmp_path: Path
+) -> None:
+    path, keys = tmp_path / "events.jsonl", tmp_path / "keys.jsonl"
+    archive.export(filled.write_dsn, path, keys=keys)
+    with pytest.raises(OtherMasterKey):
+        archive.restore(fresh.write_dsn, path, keys_of(b"x" * 32), keys=keys)
+    whole = keys.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for damaged in (
+        whole[:-10],
+        b"".join(lines[1:]),
+        b"".join(lines[:-1]),
+        whole + lines[0],
+        whole.replace(b'"wrapped":"', b'"wrapped":"A', 1),
+        b"",
+    ):
+        keys.write_bytes(damaged)
+        with pytest.raises(Damaged):
+            archive.restore(fresh.write_dsn, path, keys_of(), keys=keys)
+    assert rows(fresh, EVENTS) == rows(fresh, KEYS) == []
 
 
 def test_every_kind_of_claim_can_be_made_anew() -> None:

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 import bootstrap.views
 from adapters.event_store.metadata import SourceWithMetadata
 from adapters.event_store.store import PostgresEventStore
+from adapters.event_store.subject_keys import SubjectKeys
 from adapters.postgres.pipeline import Pipeline
 from adapters.sealing import Sealer
 from bootstrap.engine import DirectEngine
@@ -143,7 +144,8 @@ async def test_the_live_log_is_what_a_rebuild_makes(empty_database: Database) ->
     writes = Pipeline(database.write_dsn, role="mindstream_write")
     await reads.open()
     await writes.open()
-    store = PostgresEventStore(reads, writes, Sealer(bytes(32)), lambda _: None)
+    keys = SubjectKeys(Sealer(bytes(32)))
+    store = PostgresEventStore(reads, writes, Sealer(bytes(32)), lambda _: None, keys)
     day = DRAFT.date
     for number in range(20):
         entry_id = uuid7()
@@ -162,14 +164,14 @@ async def test_the_live_log_is_what_a_rebuild_makes(empty_database: Database) ->
     await reads.close()
     await writes.close()
 
-    source = SourceWithMetadata(database.project_dsn)
+    source = SourceWithMetadata(database.project_dsn, keys=keys)
     runner = Runner(database.project_dsn, source, [Audit()])
     runner.catch_up()
     rows = "SELECT * FROM ops_audit ORDER BY position"
     with psycopg.connect(database.owner_dsn) as connection:
         live = connection.execute(rows).fetchall()
     assert len(live) == 80
-    engine = DirectEngine(database.project_dsn)
+    engine = DirectEngine(database.project_dsn, keys)
     found = engine.verify("ops.audit", lambda _: "go")
     assert (found.equal, found.rows_live) == (True, 80)
     report = engine.rebuild("ops.audit", Options(), uuid7(), lambda _: "go")
