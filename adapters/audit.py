@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.event_store.mapper import Unreadable, shown, subjects_in
+from adapters.event_store.mapper import ORIGIN, Unreadable, shown, subjects_in
 from adapters.event_store.personal import ERASED
 from adapters.event_store.personal import HIDDEN as SEALED
 from adapters.event_store.subject_keys import SubjectKeys
@@ -134,11 +134,13 @@ class PostgresAuditLog:
         stream, version, topic, data = row
         ciphers = {} if self._keys is None else self._keys.ciphers
         try:
-            fields = shown(topic, stream, version, data, ciphers, personal=True)
+            fields = shown(topic, stream, version, data, ciphers, personal=True, origin=True)
             hidden = shown(topic, stream, version, data, ciphers, personal=False)
         except (Unreadable, msgspec.MsgspecError):  # somebody broke it; that it was is known
             return Told(version, topic, {}, frozenset())
         names = frozenset(name for name, value in hidden.items() if value == SEALED)
+        # What an event says itself of where it came from goes before what was noted with it.
+        fields = {**fields.pop(ORIGIN, {}), **fields}
         gone = {name: SEALED for name, value in fields.items() if value == ERASED}
         return Told(version, topic, {**fields, **gone}, names)
 

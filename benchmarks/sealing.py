@@ -11,7 +11,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from adapters.event_store.mapper import encode
+from adapters.event_store.mapper import Origin, encode
 from adapters.event_store.store import PostgresEventStore
 from benchmarks import material
 from benchmarks.append import CONCURRENCY, commands
@@ -30,7 +30,9 @@ ROUNDS = 5
 class Clear(PostgresEventStore):
     """A store that seals nothing."""
 
-    def _sealed(self, appends: Iterable[Append]) -> list[tuple[str, int, str, UUID, bytes]]:
+    def _sealed(
+        self, appends: Iterable[Append], origin: Origin | None
+    ) -> list[tuple[str, int, str, UUID, bytes]]:
         return [
             (one.stream_id, version, event.TOPIC, uuid7(), encode(event))
             for one in appends

@@ -63,6 +63,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
             actor=f"user:{user_id}",
             now=self.now,
             correlation_id=self.correlation_id,
+            address=self.address,
+            agent=self.agent,
             idempotency=self.idempotency,
         )
 

@@ -47,7 +47,10 @@ class Idempotency(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """Who commands, when, and in answer to what. ``now`` is aware and in UTC."""
+    """Who commands, when, and in answer to what. ``now`` is aware and in UTC.
+
+    ``address`` and ``agent`` say from where; they are kept with the events, sealed for that person.
+    """
 
     user_id: UUID
     tenant_id: UUID
@@ -56,6 +59,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str
     causation_id: UUID | None = None
     trace_id: str | None = None
+    address: str | None = None
+    agent: str | None = None
     idempotency: Idempotency | None = None
 
 

@@ -72,12 +72,15 @@ class Answering:
     def context(self, request: HasScope, idempotency: Idempotency | None = None) -> Context:
         """Who commands: the request's principal."""
         principal = principal_of(request)
+        about = context_of(request)
         return Context(
             user_id=principal.user_id,
             tenant_id=principal.tenant_id,
             actor=principal.actor,
             now=self._clock(),
-            correlation_id=context_of(request).request_id,
+            correlation_id=about.request_id,
+            address=about.client_address,
+            agent=about.user_agent,
             idempotency=idempotency,
         )
 

@@ -12,6 +12,9 @@ that JSON but sealed behind it, all of them by one call::
 A zero byte is in no JSON. The ciphertext is that of the personal fields' JSON under the subject's
 data key (``subject_keys``), AES-256-GCM, with the stream and the version authenticated: it opens in
 its own place only.
+
+From where the person acted (address and agent) is sealed with it, under a name that no field has;
+whoever decodes an event passes over it, and the audit log asks for it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -50,6 +53,26 @@ _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 Ciphers = dict[bytes, AESGCM | None]
 """By a subject's 16 bytes; None: erased; missing: yet to be loaded."""
+
+
+ORIGIN = "@"
+"""The name under which it is sealed from where somebody acted."""
+
+
+class Origin(NamedTuple):
+    """From where a person acts: the subject's 16 bytes, and a member of a JSON object."""
+
+    subject: bytes
+    member: bytes
+
+
+@lru_cache(4096)
+def origin_of(user_id: UUID, address: str | None, agent: str | None) -> Origin | None:
+    """What is kept of it; None where nothing is known."""
+    if address is None and agent is None:
+        return None
+    told = _encode({"address": address, "agent": agent})
+    return Origin(user_id.bytes, b'"%b":%b' % (ORIGIN.encode(), told))
 
 
 class UnknownTopic(MapperDeserialisationError):
@@ -91,8 +114,14 @@ def encode(event: Event) -> bytes:
     return _encode(event)
 
 
-def seal(event: Event, stream_id: str, version: int, ciphers: Ciphers) -> bytes:
-    """What is stored of an event at its place.
+def seal(
+    event: Event,
+    stream_id: str,
+    version: int,
+    ciphers: Ciphers,
+    origin: Origin | None = None,
+) -> bytes:
+    """What is stored of an event at its place; with ``origin``, if it is about that very person.
 
     Raises:
         KeysMissing: the cipher of its subject is to be loaded first.
@@ -100,7 +129,9 @@ def seal(event: Event, stream_id: str, version: int, ciphers: Ciphers) -> bytes:
     """
     split = splits[type(event)]
     if split is None or not any(personal := split.values_of(event)):
-        return _encode(event)
+        if origin is None or not _is_about(event, origin):
+            return _encode(event)
+        return _with_origin(event, stream_id, version, ciphers, origin)
     subject = split.subject_of(event).bytes
     try:
         cipher = ciphers[subject]
@@ -109,9 +140,31 @@ def seal(event: Event, stream_id: str, version: int, ciphers: Ciphers) -> bytes:
     if cipher is None:
         raise SubjectErased("its subject was erased")
     shown, private = split.halves(event, personal)
+    if origin is not None and origin.subject == subject and not split.tells_origin:
+        private = b"%b,%b}" % (private[:-1], origin.member)
     nonce = _nonce()
     sealed = cipher.encrypt(nonce, private, f"{stream_id}|{version}".encode())
     return b"%b\x00%b%b%b" % (shown, subject, nonce, sealed)
+
+
+def _is_about(event: Event, origin: Origin) -> bool:
+    subject = getattr(event, type(event).SUBJECT, None)
+    return isinstance(subject, UUID) and subject.bytes == origin.subject
+
+
+def _with_origin(
+    event: Event, stream_id: str, version: int, ciphers: Ciphers, origin: Origin
+) -> bytes:
+    """An event with nothing personal but from where it came."""
+    try:
+        cipher = ciphers[origin.subject]
+    except KeyError:
+        raise KeysMissing from None
+    if cipher is None:
+        return _encode(event)  # it may be told, but no more than it says itself
+    nonce = _nonce()
+    sealed = cipher.encrypt(nonce, b"{%b}" % origin.member, f"{stream_id}|{version}".encode())
+    return b"%b\x00%b%b%b" % (_encode(event), origin.subject, nonce, sealed)
 
 
 def subject_in(data: bytes) -> bytes | None:
@@ -323,11 +376,13 @@ def shown(
     ciphers: Ciphers,
     *,
     personal: bool,
+    origin: bool = False,
 ) -> dict[str, Any]:
     """The stored fields for people to look at; personal ones are hidden unless ``personal``.
 
     Fields of a topic that nobody knows any more are all taken for personal. Of whom there is no
-    cipher the names of the fields are those that the type has.
+    cipher the names of the fields are those that the type has. With ``origin`` it is there as well,
+    under its name, where it is known.
 
     Raises:
         Unreadable: it is broken.
@@ -342,6 +397,9 @@ def shown(
     private: dict[str, Any] | None = None
     if cipher is not None:
         private = _to_builtins(unsealed(cipher, data, cut, f"{stream_id}|{version}"))
+        assert private is not None
+        if not origin:
+            private.pop(ORIGIN, None)
     if not personal:
         return hidden(topic, fields, private)
     if private is None:

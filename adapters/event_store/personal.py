@@ -47,6 +47,8 @@ class Split:
         self.subject_of: Callable[[Event], UUID] = attrgetter(kind.SUBJECT)
         self.values_of = _getter([field.name for field in personal])
         self._public_of = _getter([field.name for field in public])
+        self.tells_origin = "address" in kind.__struct_fields__
+        """Whether events of this type say themselves from where the person acted."""
         self._public = _half(kind, public)
         self._personal = _half(kind, personal)
         self.placeholders = {

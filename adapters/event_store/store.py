@@ -20,7 +20,9 @@ from uuid_utils.compat import uuid7
 from adapters.event_store.group_commit import GroupCommit, Pending, StoredReplay
 from adapters.event_store.mapper import (
     KeysMissing,
+    Origin,
     open_snapshot,
+    origin_of,
     recorded,
     seal,
     seal_snapshot,
@@ -208,12 +210,16 @@ class PostgresEventStore:
         result: Any = None,
     ) -> Committed:
         """Append all or nothing; durable when it returns. Errors as the port says."""
+        origin = origin_of(context.user_id, context.address, context.agent)
         try:
-            events = self._sealed(appends)
+            events = self._sealed(appends, origin)
         except KeysMissing:
-            subjects = {subject_of(event) for one in appends for event in one.events} - {None}
-            await self._keys.ensure(self._reads, [each.bytes for each in subjects if each])
-            events = self._sealed(appends)
+            subjects = {subject_of(event) for one in appends for event in one.events}
+            wanted = {each.bytes for each in subjects if each}
+            if origin is not None:
+                wanted.add(origin.subject)
+            await self._keys.ensure(self._reads, wanted)
+            events = self._sealed(appends, origin)
         idempotency = context.idempotency
         response = idempotency.render(result) if idempotency is not None else None
         return await self._commit(
@@ -225,7 +231,9 @@ class PostgresEventStore:
             response,
         )
 
-    def _sealed(self, appends: Iterable[Append]) -> list[tuple[str, int, str, UUID, bytes]]:
+    def _sealed(
+        self, appends: Iterable[Append], origin: Origin | None
+    ) -> list[tuple[str, int, str, UUID, bytes]]:
         """The events of a commit as they are stored."""
         ciphers = self._keys.ciphers
         events: list[tuple[str, int, str, UUID, bytes]] = []
@@ -233,7 +241,7 @@ class PostgresEventStore:
             stream, version = one.stream_id, one.expected_version
             for event in one.events:
                 version += 1
-                data = seal(event, stream, version, ciphers)
+                data = seal(event, stream, version, ciphers, origin)
                 events.append((stream, version, event.TOPIC, uuid7(), data))
         return events
 

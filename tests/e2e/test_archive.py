@@ -31,6 +31,7 @@ def archive(up: Up, person: Person, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_an_archive_is_restored_elsewhere_and_only_there(
     up: Up, archive: Path, tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ async def test_an_entrys_life_is_told_with_before_and_after(
         assert item["actor"] == begun["actor"]
         assert item["actor"].startswith("user:")
         assert item["category"] == "user_data"
+        assert (item["address"], item["agent"]) == ("203.0.113.9", AGENT)
     assert begun["action"] == "journal.EntryWritten"
     assert begun["before"] is None
     assert begun["after"]["title"] == "First"
@@ -149,6 +150,7 @@ async def test_what_is_personal_needs_a_permission_of_its_own(
     assert open_item["after"]["content"] == "canary-content"
     assert item["after"]["content"] == item["after"]["title"] == SEALED
     assert item["after"]["date"] == "2026-03-02"
+    assert (item["address"], item["agent"]) == (SEALED, SEALED)
     login = (await items(api, half_an_operator, action="accounts.LoggedIn", limit=1))[0]
     assert (login["address"], login["agent"]) == (SEALED, SEALED)
     everything = await api.get(AUDIT, headers=half_an_operator, params={"limit": 100})
@@ -239,6 +241,23 @@ async def test_the_log_is_operators_alone(api: httpx.AsyncClient, anna: dict[str
     for path in (AUDIT, "/v1/ops/requests"):
         assert (await api.get(path)).status_code == 401
         assert (await api.get(path, headers=anna)).status_code == 403
+
+
+async def test_from_where_somebody_acted_is_sealed_and_no_field_of_an_event(
+    api: httpx.AsyncClient, ops: dict[str, str], anna: dict[str, str], database: Database
+) -> None:
+    with psycopg.connect(database.owner_dsn) as connection:
+        [(clear,)] = connection.execute(
+            "SELECT count(*) FROM events WHERE position(%s::bytea IN data) > 0"
+            " OR position(%s::bytea IN data) > 0",
+            (b"203.0.113.9", AGENT.encode()),
+        ).fetchall()
+    assert clear == 0
+    listed = await api.get("/v1/ops/events", headers=ops, params={"limit": 100})
+    assert {"EntryDeleted", "EntryWritten"} <= {
+        event["topic"].split(".")[1] for event in listed.json()["data"]
+    }
+    assert all("@" not in event["data"] for event in listed.json()["data"])
 
 
 def test_nothing_that_people_wrote_lies_in_the_table(database: Database) -> None:
