@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, get
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.context import require
 from adapters.http.cursors import Cursors
 from adapters.http.envelope import PageMeta
+from adapters.http.handlers import get
 from adapters.http.operation import Operation as Described
 from adapters.http.responses import Answer, ok
 from adapters.http.validation import DEFAULT_LIMIT, Limit, query
