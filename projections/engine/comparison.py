@@ -36,6 +36,8 @@ class Comparison(msgspec.Struct, frozen=True):
     checksum_live: str
     checksum_expected: str
     differences: list[Difference]
+    emptied: bool = False
+    """Whether the live one has no rows, or is a log that was emptied and has all since then."""
 
     @property
     def equal(self) -> bool:
@@ -57,7 +59,32 @@ def compare(
         checksum_live,
         checksum_expected,
         [] if same else _differences(connection, view, live, expected),
+        rows_live == 0 or (not same and _refilled(connection, view, live, expected)),
     )
+
+
+def _refilled(connection: Connection, view: RowView[Any], live: str, expected: str) -> bool:
+    """Whether all that a log lacks is its beginning.
+
+    To ask for its rebuild adds a row to the log of what operators do, so that it is never empty.
+    """
+    if view.grows_by is None:
+        return False
+    row = connection.execute(
+        SQL(
+            "SELECT NOT EXISTS (SELECT FROM {live} l FULL JOIN ("
+            "SELECT * FROM {expected} WHERE {order} >= (SELECT min({order}) FROM {live})) e ON {on}"
+            " WHERE {ours} IS DISTINCT FROM {theirs})"
+        ).format(
+            live=Identifier(live),
+            expected=Identifier(expected),
+            order=Identifier(view.grows_by),
+            on=_on(view),
+            ours=_row(view, "l"),
+            theirs=_row(view, "e"),
+        )
+    ).fetchone()
+    return row == (True,)
 
 
 def _checksum(connection: Connection, view: RowView[Any], table: str) -> tuple[int, str]:
@@ -74,7 +101,6 @@ def _checksum(connection: Connection, view: RowView[Any], table: str) -> tuple[i
 def _differences(
     connection: Connection, view: RowView[Any], live: str, expected: str
 ) -> list[Difference]:
-    on = SQL(" AND ").join(SQL("l.{0} = e.{0}").format(Identifier(name)) for name in view.key)
     key = SQL(" || '/' || ").join(
         SQL("coalesce(l.{0}, e.{0})::text").format(Identifier(name)) for name in view.key
     )
@@ -90,7 +116,7 @@ def _differences(
             first=first,
             live=Identifier(live),
             expected=Identifier(expected),
-            on=on,
+            on=_on(view),
             ours=_row(view, "l"),
             theirs=_row(view, "e"),
             limit=SQL(str(DIFFERENCES)),
@@ -121,6 +147,10 @@ def _row(view: RowView[Any], alias: str) -> Composable:
             for field in msgspec.structs.fields(view.row)
         )
     )
+
+
+def _on(view: RowView[Any]) -> Composable:
+    return SQL(" AND ").join(SQL("l.{0} = e.{0}").format(Identifier(name)) for name in view.key)
 
 
 def _key(view: RowView[Any], alias: str) -> Composable:

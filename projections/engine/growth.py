@@ -84,7 +84,7 @@ class Work:
             report = self._report(build, comparison)
             new_version = self._built_version() != self._view.version
             # Rows that somebody emptied out protect nothing: any page is better than none.
-            nothing_to_lose = comparison.rows_live == 0
+            nothing_to_lose = comparison.emptied
             accepted = self._options.accept_differences or new_version or nothing_to_lose
             if not comparison.equal and not accepted:
                 raise Differences(report, comparison.differences)

@@ -41,6 +41,8 @@ class RowView(Generic[Row]):
     key: ClassVar[tuple[str, ...]]
     partitioned: ClassVar[bool] = True
     """Whether all events of a row come from one stream, so that streams may be folded apart."""
+    grows_by: ClassVar[str | None] = None
+    """For a log, to which rows are only added: the column that says in which order."""
     with_metadata: ClassVar[bool] = False
     """Whether it asks who caused an event: its source is to read that, which costs a little."""
     personal: ClassVar[tuple[str, ...]] = ()

@@ -67,6 +67,7 @@ class Audit(RowView[AuditRow]):
     row: ClassVar[type[msgspec.Struct]] = AuditRow
     key: ClassVar[tuple[str, ...]] = ("position",)
     with_metadata: ClassVar[bool] = True
+    grows_by: ClassVar[str | None] = "position"
 
     def __init__(self, keep_days: int = KEEP_DAYS) -> None:
         self.keep_days = keep_days

@@ -21,7 +21,7 @@ from domain.event import Event, Metadata, Recorded, type_of
 from domain.journal.entry import Draft, Entry, stream_of
 from domain.journal.events import EntryDeleted, EntryRestored, EntryRevised
 from domain.ops.events import ActionTaken
-from projections.engine.rebuild import Options
+from projections.engine.rebuild import Differences, Options
 from projections.engine.runner import Runner
 from projections.ops.audit import HIDDEN, Audit, AuditRow, Told, category_of, changes, cutoff
 from tests.support.servers import Database
@@ -178,8 +178,23 @@ async def test_the_live_log_is_what_a_rebuild_makes(empty_database: Database) ->
     assert (report.equal, report.swapped) == (True, True)
     runner.catch_up()
     runner.close()
-    with psycopg.connect(database.owner_dsn) as connection:
+    with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
         assert connection.execute(rows).fetchall() == live
+        # Emptied and filled since: what it lacks is brought back, and nothing is there to be lost.
+        connection.execute("DELETE FROM ops_audit WHERE position <= 70")
+        assert engine.rebuild("ops.audit", Options(), uuid7(), lambda _: "go").swapped
+        assert connection.execute(rows).fetchall() == live
+        # But a row that is missing in the middle, or another, is a difference.
+        for damage in (
+            "DELETE FROM ops_audit WHERE position = 40",
+            "UPDATE ops_audit SET actor = 'user:somebody' WHERE position = 79",
+        ):
+            connection.execute(damage)
+            with pytest.raises(Differences):
+                engine.rebuild("ops.audit", Options(), uuid7(), lambda _: "go")
+            accept = Options(accept_differences=True)
+            engine.rebuild("ops.audit", accept, uuid7(), lambda _: "go")
+            assert connection.execute(rows).fetchall() == live
 
 
 def test_a_sweep_drops_old_rows_of_every_generation(empty_database: Database) -> None:
