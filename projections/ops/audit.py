@@ -35,6 +35,8 @@ _NO_CHANGE = frozenset(("address", "agent"))
 _STATES: Mapping[str, tuple[str, str]] = {
     "journal.EntryDeleted": ("active", "deleted"),
     "journal.EntryRestored": ("deleted", "active"),
+    "accounts.PersonDeleted": ("active", "deleted"),
+    "accounts.PersonRestored": ("deleted", "active"),
     "accounts.LoggedOut": ("open", "ended"),
     "accounts.LoginEnded": ("open", "ended"),
 }

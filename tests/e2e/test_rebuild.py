@@ -85,7 +85,11 @@ def test_without_a_row_left_a_rebuild_brings_the_same_answers_back(up: Up, peopl
     assert not any(_rows(owner).values())
     done = up.cli("projections", "rebuild", "all", "--json")
     assert done.returncode == 0, done.stderr
-    assert _rows(owner) == rows
+    # What was asked for meanwhile is in the log of what operators do, and all else as it was.
+    asked = [row for row in _rows(owner)["ops_audit"] if row not in rows["ops_audit"]]
+    assert len(asked) == len(VIEWS)
+    assert all("projection.rebuild" in row for row in asked)
+    assert {**_rows(owner), "ops_audit": sorted({*_rows(owner)["ops_audit"]} - {*asked})} == rows
     assert _answers(person, entries, fresh) == before
     other = person.write("2030-01-01")
     read = person.get(other.headers["Location"], headers={**fresh, **_token(other)})
