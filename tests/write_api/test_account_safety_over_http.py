@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -123,11 +124,12 @@ async def test_a_recovery_code_is_good_once(api: httpx.AsyncClient, database: Da
     problem(await eve.try_to_login(totp=app.paper[2]), 401, "INVALID_TOTP")
     with psycopg.connect(database.owner_dsn) as connection:
         told = connection.execute(
-            "SELECT convert_from(data, 'utf8')::json->>'remaining' FROM events"
+            "SELECT data FROM events"
             " WHERE stream_id = %s AND topic = 'accounts.RecoveryCodeUsed.v1' ORDER BY position",
             (f"accounts.person-{ada.id}",),
         ).fetchall()
-    assert told == [("9",), ("8",)]
+    # What is sealed comes after a zero byte.
+    assert [json.loads(data.partition(b"\0")[0])["remaining"] for (data,) in told] == [9, 8]
 
 
 async def test_wrong_codes_count_like_wrong_passwords(api: httpx.AsyncClient) -> None:
