@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, get_args
 
 import msgspec
 
@@ -22,6 +23,7 @@ from adapters.postgres.pipeline import Pipeline, Statement
 from projections.ops.audit import (
     HIDDEN,
     AuditFilter,
+    Category,
     Item,
     Requested,
     RequestFilter,
@@ -32,20 +34,20 @@ from projections.ops.audit import (
 LOOK_BACK = 1000
 """Events of a stream that are looked through for a field's earlier value, at most."""
 
-_ITEMS = Statement(
-    "audit_items",
-    """
-    SELECT a.position, a.id, a.at, a.actor, a.action, a.target, a.category, a.request_id,
-           e.stream_id, e.stream_version
-    FROM ops_audit a JOIN events e ON e.position = a.position
-    WHERE ($1 IS NULL OR a.actor = $1) AND ($2 IS NULL OR a.action = $2)
-      AND ($3 IS NULL OR a.target = $3) AND ($4 IS NULL OR a.category = $4)
-      AND ($5 IS NULL OR a.at >= $5) AND ($6 IS NULL OR a.at < $6)
-      AND a.position < $7
-    ORDER BY a.position DESC LIMIT $8
-    """,
-    ("text", "text", "text", "text", "timestamptz", "timestamptz", "int8", "int8"),
-)
+_ITEMS = """
+SELECT a.position, a.id, a.at, a.actor, a.action, a.target, a.category, a.request_id,
+       e.stream_id, e.stream_version
+FROM ops_audit a JOIN events e ON e.position = a.position
+WHERE a.position < $1{conditions}
+ORDER BY a.position DESC LIMIT $2
+"""
+_FILTERS: dict[str, tuple[str, str]] = {
+    "actor": ("a.actor = {}", "text"),
+    "action": ("a.action = {}", "text"),
+    "target": ("a.target = {}", "text"),
+    "since": ("a.at >= {}", "timestamptz"),
+    "until": ("a.at < {}", "timestamptz"),
+}
 _STREAMS = Statement(
     "audit_streams",
     """
@@ -78,6 +80,27 @@ _TRIM_REQUESTS = Statement(
 _END = 2**63 - 1
 
 
+@cache
+def _items_with(filters: tuple[str, ...], category: Category | None) -> Statement:
+    """The items with these filters; conditions that apply at times would keep it from an index.
+
+    The category is no parameter: an index holds only the rarer ones, which a plan must know.
+    """
+    conditions, types = "", ["int8", "int8"]
+    if category is not None:
+        assert category in get_args(Category)
+        conditions += f" AND a.category = '{category}'"
+    for name in filters:
+        condition, kind = _FILTERS[name]
+        types.append(kind)
+        conditions += f" AND {condition.format(f'${len(types)}')}"
+    return Statement(
+        "_".join(("audit_items", category or "", *filters)),
+        _ITEMS.format(conditions=conditions),
+        types,
+    )
+
+
 class PostgresAuditLog:
     """Reads both logs; the pipeline's role is ``mindstream_read`` or ``mindstream_write``.
 
@@ -92,17 +115,11 @@ class PostgresAuditLog:
         self, wanted: AuditFilter, *, below: int | None, limit: int, personal: bool
     ) -> list[Item]:
         """Items, newest first, with what they changed."""
-        values = (
-            wanted.actor,
-            wanted.action,
-            wanted.target,
-            wanted.category,
-            wanted.since,
-            wanted.until,
-            _END if below is None else below,
-            limit,
+        given = {name: value for name in _FILTERS if (value := getattr(wanted, name)) is not None}
+        values = (_END if below is None else below, limit, *given.values())
+        _, rows = await self._pipeline.run(
+            (SET_OPERATOR, ()), (_items_with(tuple(given), wanted.category), values)
         )
-        _, rows = await self._pipeline.run((SET_OPERATOR, ()), (_ITEMS, values))
         if not rows:
             return []
         told = await self._told([(row[8], row[9]) for row in rows], personal=personal)

@@ -7,7 +7,7 @@ of quarantined items. ``projections.oversight.Oversight`` and ``write_api.ops.Ca
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -200,10 +200,18 @@ class PostgresOversight:
 
 
 class PostgresCare:
-    """``write_api.ops.Care``: retries and discards; the pipeline's role is ``mindstream_write``."""
+    """``write_api.ops.Care``: retries and discards; the pipeline's role is ``mindstream_write``.
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    ``noting`` notes an action before it is done, where the caller does not.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        noting: Callable[[NewOperation], Awaitable[None]] | None = None,
+    ) -> None:
         self._pipeline = pipeline
+        self._noting = noting
 
     async def exists(self, item_id: UUID) -> bool:
         """Whether there is or was such an item."""
@@ -244,6 +252,8 @@ class PostgresCare:
     async def _done(
         self, new: NewOperation, change: Statement, choice: tuple[Any, ...]
     ) -> Operation:
+        if self._noting is not None:
+            await self._noting(new)
         [[row]] = await self._pipeline.run((change, (*choice, *values_of(new))))
         return operation_of(row)
 

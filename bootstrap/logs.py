@@ -34,7 +34,8 @@ SAFE = frozenset(
     """
     action actor application_name attempt built causes code error event_type function job key_id
     kid kind level line logger message_id method mode name names operation operation_id outcome
-    owner path_template process projection projections query_id queue reason request_id role route
+    owner path_template process projection projections query_id queue reaction reason request_id
+    role route
     server service setting sqlstate state status step store stream_id table template thread topic
     trace_id upstream user_id version view what
     """.split()
@@ -67,13 +68,19 @@ _MARKS = re.compile(
     """,
     re.VERBOSE,
 )
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""An id of ours within a long word makes it a stream's name, or the like, and no secret."""
 
 Event = structlog.types.EventDict
 
 
 def scrubbed(text: str) -> str:
     """The text without what looks like a secret or an address of somebody."""
-    return _MARKS.sub(MASKED, text)[:_LONGEST]
+    return _MARKS.sub(_masked, text)[:_LONGEST]
+
+
+def _masked(found: re.Match[str]) -> str:
+    return found[0] if found.lastgroup == "long" and _ID.search(found[0]) else MASKED
 
 
 def configure(level: str, process: str, stream: TextIO | None = None) -> None:
@@ -174,7 +181,8 @@ def harmless(name: str, value: Any) -> Any:
         return value
     if name in SAFE:
         if isinstance(value, str):
-            return scrubbed(value)
+            # A letter's id has the form of an address, and is ours.
+            return value if name == "message_id" else scrubbed(value)
         if isinstance(value, list | tuple | set | frozenset):
             return [harmless(name, each) for each in value]
     if isinstance(value, Mapping):

@@ -51,7 +51,7 @@ class Desk:
     def __init__(self, pipeline: Pipeline, offers: Offers) -> None:
         known = [(view.name, view.version) for view in VIEWS]
         self.oversight = PostgresOversight(pipeline, known)
-        self.care = PostgresCare(pipeline)
+        self.care = PostgresCare(pipeline, self.note)
         self._operations = PostgresOperations(pipeline)
         self._store = PostgresEventStore(pipeline, pipeline, _KeepsNoAnswers(), lambda _: None)
         self._offers = offers

@@ -13,7 +13,9 @@ from commands.ports import Context, EventStore
 from domain.operation import (
     DISCARD,
     PAUSE,
+    PAUSE_REACTION,
     RESUME,
+    RESUME_REACTION,
     RETRY,
     NewOperation,
 )
@@ -21,10 +23,12 @@ from domain.operation import (
 _BECOMES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     PAUSE: ({"paused": False}, {"paused": True}),
     RESUME: ({"paused": True}, {"paused": False}),
+    PAUSE_REACTION: ({"paused": False}, {"paused": True}),
+    RESUME_REACTION: ({"paused": True}, {"paused": False}),
     RETRY: ({"state": "parked"}, {"state": "retrying"}),
     DISCARD: ({"state": "parked"}, {"state": "discarded"}),
 }
-_NAMES = ("id", "item_id", "projection", "stream_id")
+_NAMES = ("id", "item_id", "projection", "reaction", "stream_id")
 """Of what is asked the part that says to what it is done, the narrowest first."""
 
 

@@ -85,9 +85,7 @@ def retry(
     _exists(item)
 
     async def do(desk: Desk) -> Operation:
-        new = desk.new(RETRY, _params(chosen))
-        await desk.note(new)
-        return await desk.care.retry(new, **chosen)
+        return await desk.care.retry(desk.new(RETRY, _params(chosen)), **chosen)
 
     _done(cli.at_desk(cli.settings(servers=True), do), "to be tried again", json)
 
@@ -118,7 +116,6 @@ def discard(
 
     async def do(desk: Desk) -> Operation:
         new = desk.new(DISCARD, {**_params(chosen), "reason": reason})
-        await desk.note(new)
         return await desk.care.discard(new, reason, **chosen)
 
     _done(cli.at_desk(cli.settings(servers=True), do), "discarded", json)

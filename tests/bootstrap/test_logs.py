@@ -73,6 +73,13 @@ def test_text_passes_only_under_a_known_name(written: Written, name: str) -> Non
     assert written.only()["context"][name] == logs.MASKED
 
 
+def test_names_of_streams_and_letters_are_told_whole(written: Written) -> None:
+    stream, letter = f"accounts.person-{uuid4()}", f"<{uuid4()}@mail.example.org>"
+    structlog.get_logger("x").info("noted", stream_id=stream, message_id=letter)
+    context = written.only()["context"]
+    assert (context["stream_id"], context["message_id"]) == (stream, letter)
+
+
 def test_what_is_nested_is_masked_alike(written: Written) -> None:
     entry = {"title": CANARY, "tags": [CANARY], "words": 3, "reason": "Timeout"}
     structlog.get_logger("x").info("noted", entry=entry, reason=[CANARY.encode()], thing=object())

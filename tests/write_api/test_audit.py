@@ -11,7 +11,9 @@ import msgspec
 import psycopg
 import pytest
 
+from bootstrap.operators import desk
 from bootstrap.settings import Settings
+from domain.operation import PAUSE_REACTION, RETRY
 from tests.support.accounts import PASSWORD
 from tests.support.apps import served
 from tests.support.servers import Database
@@ -235,6 +237,25 @@ async def test_pages_go_on_newest_first_and_filters_hold(
     wrong = await api.get(AUDIT, headers=ops, params={"category": "gossip", "sort": "x"})
     assert wrong.status_code == 422
     assert {fault["field"] for fault in wrong.json()["errors"]} == {"category", "sort"}
+
+
+async def test_what_the_command_line_does_is_noted_too(
+    api: httpx.AsyncClient, ops: dict[str, str], settings: Settings
+) -> None:
+    async with desk(settings) as opened:
+        item = uuid.uuid4()
+        await opened.care.retry(opened.new(RETRY, {"item_id": str(item)}), item_id=item)
+        pause = opened.new(PAUSE_REACTION, {"reaction": "accounts.letters"})
+        await opened.care.pause_reaction(pause, "accounts.letters", True)
+
+    async def both_there() -> bool:
+        found = await items(api, ops, actor="system:cli", category="system_event")
+        return [(each["action"], each["target"]) for each in found] == [
+            ("reaction.pause", "accounts.letters"),
+            ("quarantine.retry", str(item)),
+        ]
+
+    await eventually_async(both_there)
 
 
 async def test_the_log_is_operators_alone(api: httpx.AsyncClient, anna: dict[str, str]) -> None:
