@@ -61,6 +61,12 @@ GET = Statement(
     f"SELECT {_SHAPE} FROM operations WHERE id = $1 AND user_id = $2",
     ("uuid", "uuid"),
 )
+OF_PERSON = Statement(
+    "operation_of_person",
+    f"SELECT {_SHAPE} FROM operations WHERE user_id = $1"
+    " AND ($2 IS NULL OR (created_at, id) > ($2, $3)) ORDER BY created_at, id LIMIT $4",
+    ("uuid", "timestamptz", "uuid", "int8"),
+)
 # What nobody has begun is over at once; whoever has begun stops at its next step.
 _CANCEL = """
     UPDATE operations SET
@@ -259,6 +265,16 @@ class PostgresOperations:
         """Anybody's operation, for operators."""
         _, rows = await self._pipeline.run((SET_OPERATOR, ()), (GET_ANY, (operation_id,)))
         return operation_of(rows[0]) if rows else None
+
+    async def of_person(
+        self, user_id: UUID, *, after: Operation | None, limit: int
+    ) -> Sequence[Operation]:
+        """This person's operations, oldest first, from after that one."""
+        key = (None, None) if after is None else (after.created_at, after.id)
+        _, rows = await self._pipeline.run(
+            (SET_USER, (str(user_id),)), (OF_PERSON, (user_id, *key, limit))
+        )
+        return [operation_of(row) for row in rows]
 
     async def cancel(self, operation_id: UUID, user_id: UUID) -> Operation | None:
         """Ask for the end of this person's operation; None if there is none such."""

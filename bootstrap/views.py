@@ -7,6 +7,7 @@ import pkgutil
 from typing import Any
 
 import domain
+from projections.accounts.login_history import LoginHistory
 from projections.accounts.people import People
 from projections.engine.view import RowView
 from projections.journal.days import Days
@@ -20,7 +21,7 @@ for _context in pkgutil.iter_modules(domain.__path__, "domain."):
         importlib.import_module(f"{_context.name}.events")
 
 AUDIT = Audit()
-VIEWS: tuple[RowView[Any], ...] = (People(), Entries(), Days(), Tags(), AUDIT)
+VIEWS: tuple[RowView[Any], ...] = (People(), LoginHistory(), Entries(), Days(), Tags(), AUDIT)
 """One instance of each; views hold no state."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -34,8 +35,10 @@ class Showing(Protocol):
         ...
 
 
-def routes(operations: Showing) -> list[HTTPRouteHandler]:
-    """The handlers."""
+def routes(
+    operations: Showing, for_owner: Callable[[Operation], Operation] = lambda operation: operation
+) -> list[HTTPRouteHandler]:
+    """The handlers; ``for_owner`` adds to an operation what only its owner may see."""
 
     @get(
         "/v1/operations/{operation_id:str}",
@@ -58,10 +61,11 @@ def routes(operations: Showing) -> list[HTTPRouteHandler]:
             known = UUID(operation_id)
         except ValueError:
             raise Problem("NOT_FOUND") from None
-        if "ops:read" in principal.permissions:
+        operation = await operations.get(known, principal.user_id)
+        if operation is not None:
+            operation = for_owner(operation)
+        elif "ops:read" in principal.permissions:
             operation = await operations.get_any(known)
-        else:
-            operation = await operations.get(known, principal.user_id)
         if operation is None:
             raise Problem("NOT_FOUND")
         headers = None if operation.finished_at is not None else retry_after(1)

@@ -93,6 +93,12 @@ HISTORY = Statement(
     " WHERE stream_id = $1 AND stream_version > $2 ORDER BY stream_version",
     ("text", "int4"),
 )
+HISTORIES = Statement(
+    "histories",
+    f"SELECT {_COLUMNS}, {', '.join(_METADATA)} FROM events"
+    " WHERE stream_id = ANY ($1) ORDER BY stream_id, stream_version",
+    ("text[]",),
+)
 HOLDERS = Statement(
     "holders",
     "SELECT key, holder FROM claims WHERE kind = $1 AND key = ANY ($2)",
@@ -184,13 +190,12 @@ class PostgresEventStore:
     async def read(self, stream_id: str, *, after: int = 0) -> Sequence[Recorded]:
         """The stream's events with their metadata."""
         [rows] = await self._reads.run((HISTORY, (stream_id, after)))
-        found = await self._recorded([row[:7] for row in rows])
-        return [
-            msgspec.structs.replace(
-                each, metadata=Metadata(**dict(zip(_METADATA, row[7:], strict=True)))
-            )
-            for each, row in zip(found, rows, strict=True)
-        ]
+        return await self._recorded_with_metadata(rows)
+
+    async def read_many(self, stream_ids: Sequence[str]) -> Sequence[Recorded]:
+        """The events of several streams with their metadata, by stream and version."""
+        [rows] = await self._reads.run((HISTORIES, (list(stream_ids),)))
+        return await self._recorded_with_metadata(rows)
 
     async def holders(self, kind: str, keys: Iterable[str]) -> dict[str, str]:
         """Who holds which of these claims."""
@@ -253,6 +258,16 @@ class PostgresEventStore:
                 return [recorded(ciphers, *row) for row in rows]
             except KeysMissing:
                 await self._keys.load(self._reads, subjects_in(row[6] for row in rows))
+
+    async def _recorded_with_metadata(self, rows: Sequence[tuple[Any, ...]]) -> list[Recorded]:
+        """The same of rows that have ``_METADATA`` as well."""
+        found = await self._recorded([row[:7] for row in rows])
+        return [
+            msgspec.structs.replace(
+                each, metadata=Metadata(**dict(zip(_METADATA, row[7:], strict=True)))
+            )
+            for each, row in zip(found, rows, strict=True)
+        ]
 
     async def answered(self, principal: str, key: str, request_hash: bytes) -> None:
         """Return if the key is new, raise its answer otherwise."""

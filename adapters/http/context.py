@@ -36,7 +36,10 @@ class HasScope(Protocol):
 
 
 class RequestContext(msgspec.Struct, gc=False):
-    """``principal`` is None on open paths; ``headers`` has the last of repeated headers."""
+    """``principal`` is None on open paths; ``headers`` has the last of repeated headers.
+
+    ``head`` says that only the headers of the answer are wanted.
+    """
 
     request_id: str
     headers: Headers
@@ -45,6 +48,7 @@ class RequestContext(msgspec.Struct, gc=False):
     authenticator: Authenticator | None = None
     addresses: Addresses | None = None
     routes: Routes | None = None
+    head: bool = False
 
     @property
     def client_address(self) -> str | None:

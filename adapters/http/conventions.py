@@ -173,6 +173,7 @@ class Conventions:
             return
         if method == "HEAD":
             scope["method"] = "GET"
+            context.head = True
         if method != "GET" or b"content-length" in headers or b"transfer-encoding" in headers:
             receive = self._bodies.around(receive, path, headers.get(b"content-length"))
         await self._app(scope, receive, exchange.respond)

@@ -6,14 +6,14 @@ headers and a body. What every answer carries is added by ``conventions``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from litestar import Response
 
 from adapters.http import envelope, fresh, problems
 from adapters.http.conditional import etag as tag_of
-from adapters.http.context import HasScope, context_of
+from adapters.http.context import KEY, HasScope, RequestContext, context_of
 from adapters.http.problems import Problem
 
 _JSON = (b"content-type", b"application/json")
@@ -54,6 +54,47 @@ class Answer(Response[bytes]):
             }
         )
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+class Download(Answer):
+    """A file that is sent as it is read: ``pieces`` make ``size`` bytes, known before."""
+
+    __slots__ = ("_pieces", "_size")
+
+    def __init__(
+        self, size: int, pieces: AsyncIterator[bytes], media_type: str, filename: str
+    ) -> None:
+        # The name is ours and plain ASCII: nothing in it needs quoting.
+        disposition = f'attachment; filename="{filename}"'
+        super().__init__(
+            200,
+            [
+                (b"content-type", media_type.encode("latin-1")),
+                (b"content-length", b"%d" % size),
+                (b"content-disposition", disposition.encode("ascii")),
+            ],
+        )
+        self._size = size
+        self._pieces = pieces
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it (ASGI).
+
+        Raises:
+            ConnectionAbortedError: the file ended early, so that the client must not think that it
+                has all of it.
+        """
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        context: RequestContext | None = scope.get(KEY)
+        left = 0 if context is not None and context.head else self._size
+        if left:
+            async for piece in self._pieces:
+                left -= len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if left:
+                raise ConnectionAbortedError("the file ended early")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def bare(

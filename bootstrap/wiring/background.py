@@ -19,6 +19,7 @@ from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
 from bootstrap.views import AUDIT, VIEWS
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
+from bootstrap.wiring.exports import exporting, files
 from bootstrap.wiring.keys import subject_keys_of
 from bootstrap.wiring.reacting import on_its_own_loop, reactor
 from bootstrap.wiring.write_side import WriteSide
@@ -27,6 +28,7 @@ from domain.operation import ERASURE, NewOperation
 from projections.engine.runner import Runner
 from projections.ops.audit import cutoff
 from workers.broker import Offers, OnLoop, redis_broker, work
+from workers.exports.work import Exporting, declare_export
 from workers.journal import Importing, declare_import
 from workers.projections import Tending, declare_projections
 from workers.scheduler import schedule
@@ -69,6 +71,9 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
     async def forget_logins() -> int:
         return await side.credentials.sweep(datetime.now(UTC) - timedelta(days=1))
 
+    async def forget_exports() -> int:
+        return await files(side.bulk, side.keys).sweep()
+
     async def erase_departed() -> int:
         now = datetime.now(UTC)
         return await ask_for_erasures(side.departures, erasing(side, offers, now), now)
@@ -84,6 +89,7 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
         sweeps = (
             forget_answers,
             forget_logins,
+            forget_exports,
             erase_departed,
             side.mail_tokens.sweep,
             trim_logs,
@@ -123,7 +129,7 @@ def worker(settings: Settings) -> None:
     broker = redis_broker(settings.redis_url or "", works=True)
     dramatiq.set_broker(broker)
 
-    async def open_all(closing: AsyncExitStack) -> tuple[Importing, Tending]:
+    async def open_all(closing: AsyncExitStack) -> tuple[Importing, Tending, Exporting]:
         side = WriteSide(settings)
         await closing.enter_async_context(side.opened())
         importing = Importing(
@@ -134,7 +140,7 @@ def worker(settings: Settings) -> None:
         )
         at_once = asyncio.Semaphore(settings.worker_threads)
         tending = Tending(side.operations, DirectEngine(write_dsn_of(settings), side.keys), at_once)
-        return importing, tending
+        return importing, tending, await closing.enter_async_context(exporting(side))
 
     shared = OnLoop(open_all)
     broker.add_middleware(shared)
@@ -145,7 +151,11 @@ def worker(settings: Settings) -> None:
     async def tending() -> Tending:
         return (await shared())[1]
 
+    async def to_export() -> Exporting:
+        return (await shared())[2]
+
     declare_import(broker, importing)
+    declare_export(broker, to_export)
     declare_projections(broker, tending)
     # Whoever pauses or resumes must find a thread, even while rebuilds have all of theirs.
     threads = settings.worker_threads + SPARE_THREADS

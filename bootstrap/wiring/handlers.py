@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 import read_api.account_pages
 import read_api.accounts
 import read_api.audit
+import read_api.exports
 import read_api.journal
 import read_api.journal_history
 import read_api.journal_overview
@@ -19,6 +20,7 @@ import read_api.logins
 import read_api.operations
 import read_api.ops
 import write_api.accounts
+import write_api.exports
 import write_api.github
 import write_api.journal
 import write_api.journal_import
@@ -30,9 +32,11 @@ import write_api.recovery
 import write_api.second_factor
 from adapters.audit import PostgresAuditLog
 from adapters.event_store.store import PostgresEventStore
+from adapters.exports import PostgresExports
 from adapters.http.cursors import Cursors
 from adapters.http.errors import Mapper
 from adapters.http.health import health_handlers
+from adapters.http.links import Links
 from adapters.http.pages import problem_handlers
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
@@ -107,6 +111,7 @@ def write_handlers(
             uuid7,
             max_bytes=side.settings.max_import_bytes,
         ),
+        *write_api.exports.routes(answering, side.store, side.operations, offers, uuid7),
         *write_api.operations.routes(side.operations, side.store, uuid7),
         *write_api.ops.routes(
             answering, side.store, side.operations, offers, side.care, uuid7, RANGED
@@ -124,6 +129,8 @@ def read_handlers(
     oversight: PostgresOversight,
     credentials: Reader,
     audit: PostgresAuditLog,
+    exports: PostgresExports,
+    links: Links,
 ) -> list[HTTPRouteHandler]:
     """Everything that answers."""
     return [
@@ -132,7 +139,10 @@ def read_handlers(
         *read_api.journal.routes(reader, freshness, cursors),
         *read_api.journal_history.routes(freshness, streams, cursors),
         *read_api.journal_overview.routes(reader, freshness, cursors),
-        *read_api.operations.routes(operations),
+        *read_api.operations.routes(
+            operations, lambda operation: read_api.exports.with_link(operation, links)
+        ),
+        *read_api.exports.routes(exports, links),
         *read_api.ops.routes(oversight, cursors),
         *read_api.account_pages.routes(),
         *read_api.audit.routes(audit, freshness, cursors),
@@ -154,7 +164,7 @@ def described(settings: Settings) -> list[HTTPRouteHandler]:
     stand_in = cast("Any", StandIn())
     github = stand_in if settings.github_client_id is not None else None
     return [
-        *read_handlers(*[stand_in] * 9),
+        *read_handlers(*[stand_in] * 11),
         *write_handlers(stand_in, stand_in, stand_in, github, stand_in, stand_in),
         *health_handlers(stand_in),
         *problem_handlers,

@@ -16,6 +16,7 @@ from adapters.http.cursors import Cursors
 from adapters.http.docs import openapi_handlers
 from adapters.http.health import health_handlers
 from adapters.http.limits import RateLimiter
+from adapters.http.links import Links
 from adapters.http.pages import problem_handlers
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
@@ -35,6 +36,7 @@ from bootstrap.wiring.databases import (
     same_database,
     write_dsn_of,
 )
+from bootstrap.wiring.exports import files
 from bootstrap.wiring.handlers import described, read_handlers
 from bootstrap.wiring.keys import sealer_of
 from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
@@ -74,6 +76,8 @@ def read_api_app(settings: Settings) -> Any:
         ),  # operators' lists must hold up nobody
         PipelineReader([beside]),
         PostgresAuditLog(slow, subjects),
+        files(slow, subjects),
+        Links(sealer.secret("links")),
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
 

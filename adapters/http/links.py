@@ -1,0 +1,73 @@
+"""Signed links: paths that whoever has one may use until it expires, without a token.
+
+Owns the form of a link (``<path>?expires=<Unix time>&signature=…``) and how it is checked. What
+lies at the path is its handler's; that the path needs no login is said in ``doors``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import parse_qsl
+
+from adapters.http.context import HasScope
+from adapters.http.problems import Problem, register
+
+register(
+    "LINK_REFUSED",
+    403,
+    "This link has expired or was changed",
+    "Links that need no login work for a limited time and exactly as they were given. Ask for a"
+    " new one where this one came from.",
+)
+
+
+class Links:
+    """Makes and checks links with one secret, which all processes share.
+
+    ``clock`` tells Unix time in seconds.
+    """
+
+    def __init__(self, secret: bytes, clock: Callable[[], float] = time.time) -> None:
+        """Take a secret of at least 16 bytes.
+
+        Raises:
+            ValueError: it is shorter.
+        """
+        if len(secret) < 16:
+            raise ValueError("the secret of links must have at least 16 bytes")
+        self._secret = secret
+        self._clock = clock
+
+    def sign(self, path: str, expires_at: datetime) -> str:
+        """The link to this path, good until then (to the second, rounded up)."""
+        expires = str(math.ceil(expires_at.timestamp()))
+        return f"{path}?expires={expires}&signature={self._signature(path, expires)}"
+
+    def check(self, request: HasScope, path: str) -> None:
+        """Return if the request came by a link to this path that has not expired.
+
+        Raises:
+            Problem: 403 ``LINK_REFUSED``, whatever is wrong with it.
+        """
+        query: bytes = request.scope.get("query_string", b"")
+        try:
+            given = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=2)
+        except ValueError:
+            raise Problem("LINK_REFUSED") from None
+        if [name for name, _ in given] != ["expires", "signature"]:
+            raise Problem("LINK_REFUSED")
+        expires, signature = (value for _, value in given)
+        right = self._signature(path, expires)
+        if not hmac.compare_digest(signature.encode(), right.encode()):
+            raise Problem("LINK_REFUSED")
+        if self._clock() >= int(expires):
+            raise Problem("LINK_REFUSED")
+
+    def _signature(self, path: str, expires: str) -> str:
+        signed = hmac.digest(self._secret, f"GET\n{path}\n{expires}".encode(), "sha256")
+        return urlsafe_b64encode(signed).rstrip(b"=").decode("ascii")

@@ -1,0 +1,119 @@
+"""What a context adds to the export of a person: a port for sources, and what they hand over.
+
+Each context has a source, and ``bootstrap/wiring/exports.py`` lists them all. A source says what it
+has of a person when the export begins (``Share``); it is read piece by piece while the file is
+written, so that no diary need fit into memory.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from domain.event import Recorded
+
+AT_ONCE = 50
+"""Streams that are read together: what of a person is in memory at a time."""
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose export it is; ``now`` is when this attempt began, in UTC."""
+
+    user_id: UUID
+    tenant_id: UUID
+    now: datetime.datetime
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """A list of like things: a JSON array, one item a line. ``about`` is a sentence for people.
+
+    ``items`` are what msgspec encodes.
+    """
+
+    path: str
+    about: str
+    items: AsyncIterable[Any]
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file as it is, in pieces of bytes."""
+
+    path: str
+    about: str
+    pieces: AsyncIterable[bytes]
+
+
+Part = Listing | File
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one source has of one person.
+
+    ``streams`` are the streams whose events are theirs, ``size`` is about how many items the parts
+    have, to tell progress by.
+    """
+
+    parts: Sequence[Part] = ()
+    streams: Iterable[str] = ()
+    size: int = 0
+
+
+class Exported(Protocol):
+    """A source. ``projections`` must have passed the store's head before it is asked."""
+
+    @property
+    def projections(self) -> tuple[str, ...]:
+        """Names of the projections that it reads."""
+        ...
+
+    async def share(self, owner: Owner) -> Share:
+        """What there is of this person, and of nobody else.
+
+        Raises:
+            OwnerGone: there is no such person (any more).
+        """
+        ...
+
+
+class OwnerGone(Exception):
+    """Nobody is there whose data could be exported."""
+
+
+class Streams(Protocol):
+    """Reads the event store; ``adapters.event_store.store.PostgresEventStore`` is one."""
+
+    async def read_many(self, stream_ids: Sequence[str]) -> Sequence[Recorded]:
+        """All events of these streams with metadata, by stream and version."""
+        ...
+
+
+async def streams_of(
+    owner: Owner, streams: Streams, stream_ids: Iterable[str]
+) -> AsyncIterator[list[Recorded]]:
+    """Each of the streams as its events, in the order given; those of anybody else are left out."""
+    ids = iter(stream_ids)
+    while batch := list(islice(ids, AT_ONCE)):
+        found: dict[str, list[Recorded]] = {}
+        for recorded in await streams.read_many(batch):
+            if getattr(recorded.event, "user_id", None) == owner.user_id:
+                found.setdefault(recorded.stream_id, []).append(recorded)
+        for stream_id in batch:
+            if stream_id in found:
+                yield found.pop(stream_id)
+
+
+async def each(items: Iterable[Any]) -> AsyncIterator[Any]:
+    """Items that are at hand, as a source hands them over."""
+    for item in items:
+        yield item
+
+
+def uuids(packed: bytes) -> Iterator[UUID]:
+    """Ids that lie one after the other, 16 bytes each."""
+    for at in range(0, len(packed), 16):
+        yield UUID(bytes=packed[at : at + 16])
