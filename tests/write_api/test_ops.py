@@ -141,8 +141,8 @@ async def test_projections_have_the_contracts_shape(
     await caught_up(api, ops)
     listed = await get(api, PROJECTIONS, ops)
     assert [each["name"] for each in listed] == [
-        "accounts.people", "journal.days", "journal.entries", "journal.tags",
-        "ops.audit",
+        "accounts.login_history", "accounts.people", "journal.days", "journal.entries",
+        "journal.tags", "ops.audit",
     ]  # fmt: skip
     for each in listed:
         assert set(each) >= SHAPE

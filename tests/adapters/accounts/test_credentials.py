@@ -230,6 +230,7 @@ def test_every_table_of_a_person_has_row_level_security_forced(database: Databas
     assert {name: forced for name, forced in rows if name != "accounts_signing_keys"} == {
         "accounts_credentials": True,
         "accounts_github": True,
+        "accounts_login_history": True,
         "accounts_logins": True,
         "accounts_mail_tokens": True,
         "accounts_people": True,
