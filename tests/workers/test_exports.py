@@ -33,6 +33,7 @@ from tests.support.accounts import PASSWORD
 from tests.support.apps import served
 from tests.support.generated_diary import GeneratedDiary
 from tests.support.servers import Database
+from tests.support.waiting import eventually_async
 from workers import operations as leases
 from workers.exports import work
 from workers.exports.work import Exporting, export_person
@@ -61,7 +62,7 @@ class House(msgspec.Struct):
 
     @property
     def files(self) -> PostgresExports:
-        return files(self.side.bulk, self.side.sealer)
+        return files(self.side.bulk, self.side.keys)
 
 
 @pytest.fixture(scope="module")
@@ -493,6 +494,29 @@ async def test_pieces_lie_sealed(house: House, database: Database) -> None:
         ).fetchall()
     assert pieces
     assert not any(b"PK\x03\x04" in data or b"manifest" in data for (data,) in pieces)
+
+
+async def test_without_its_persons_key_a_file_cannot_be_had(
+    house: House, download: Download, database: Database
+) -> None:
+    with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
+        connection.execute("SET row_security = off")
+        connection.execute(
+            "UPDATE subject_keys SET wrapped = NULL, master_generation = NULL, erased_at = now()"
+            " WHERE subject_id = %s",
+            (download.person.id,),
+        )
+
+    async def is_gone() -> bool:  # each process heeds erasures within seconds
+        return (await house.api.get(download.url)).status_code == 404
+
+    await eventually_async(is_gone)
+    house.side.keys.forget([UUID(download.person.id)])
+    user_id, export_id, run = UUID(download.person.id), uuid7(), uuid7()
+    await house.files.begin(export_id, user_id, run)
+    with pytest.raises(Overtaken):
+        await house.files.add(export_id, user_id, run, 0, b"too late")
+    assert await house.files.erase(user_id) == 2
 
 
 async def test_a_reader_sees_no_export_but_the_one_that_it_names(
