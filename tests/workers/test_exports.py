@@ -694,6 +694,32 @@ async def test_an_export_waits_for_the_read_models(
     assert (await person.operation(operation_id))["state"] == "succeeded"
 
 
+async def test_what_a_read_model_left_out_is_in_it(house: House, database: Database) -> None:
+    """As after a poisoned event: no row, and the stream in quarantine."""
+    person, other = await somebody(house), await somebody(house)
+    made = []
+    for one in (person, person, other):
+        entry = {"date": f"2026-04-0{len(made) + 1}", "title": "t", "content": "c"}
+        made.append((await one.call("POST", "/v1/journal/entries", entry)).json()["data"]["id"])
+        await one.get("/v1/journal/entries")
+    with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
+        connection.execute("SET row_security = off")
+        connection.execute("DELETE FROM journal_entries WHERE entry_id = ANY (%s)", (made[1:],))
+        for entry_id in made:
+            connection.execute(
+                "INSERT INTO projection_quarantine (id, projection, partition, stream_id, position,"
+                " topic, error, state, settled, next_try_at) SELECT gen_random_uuid(),"
+                " 'journal.entries', 0, stream_id, position, topic, 'made up', 'discarded', true,"
+                " now() FROM events WHERE stream_id = %s",
+                (f"journal.entry-{entry_id}",),
+            )
+    bundle = await person.exported()
+    entries = read(bundle, "journal/entries.json")
+    assert [one["entry"]["id"] for one in entries] == made[:2]
+    events = read(bundle, "events.json")
+    assert sum(event["topic"] == "journal.EntryWritten.v1" for event in events) == 2
+
+
 async def test_nobody_there_is_a_failure_that_says_so(house: House) -> None:
     from domain.operation import NewOperation
 

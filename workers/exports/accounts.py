@@ -6,7 +6,7 @@ Credentials are no part of it: a hash or a seed says nothing about anybody, and 
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from itertools import chain
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from workers.exports.sources import (
     Streams,
     streams_of,
     uuids,
+    with_left_out,
 )
 
 
@@ -88,7 +89,10 @@ class Accounts(Exported):
         known, last_login_at = found
         totals = await self._totals(owner.user_id, today_of(known, owner.now))
         document = document_of(known, totals=totals, last_login_at=last_login_at, now=owner.now)
-        logins = await login_ids(self._reader, owner.user_id)
+        ids = await login_ids(self._reader, owner.user_id)
+        logins = await with_left_out(
+            self._reader, owner, LoginHistory.name, lambda: map(Login.stream, uuids(ids))
+        )
         stream = Person.stream(owner.user_id)
         return Share(
             parts=(
@@ -101,11 +105,11 @@ class Accounts(Exported):
                 Listing(
                     "accounts/logins.json",
                     "Each login, with the address and the agent that it came from.",
-                    self._logins(owner, logins),
+                    self._logins(owner, logins()),
                 ),
             ),
-            streams=chain([stream], map(Login.stream, uuids(logins))),
-            size=len(logins) // 16,
+            streams=chain([stream], logins()),
+            size=len(ids) // 16,
         )
 
     async def _consents(self, owner: Owner, stream: str) -> AsyncIterator[GivenConsent]:
@@ -115,8 +119,8 @@ class Accounts(Exported):
                     fields = {name: getattr(recorded.event, name) for name in _CONSENT}
                     yield GivenConsent(at=recorded.recorded_at, **fields)
 
-    async def _logins(self, owner: Owner, ids: bytes) -> AsyncIterator[PastLogin]:
-        async for events in streams_of(owner, self._streams, map(Login.stream, uuids(ids))):
+    async def _logins(self, owner: Owner, streams: Iterable[str]) -> AsyncIterator[PastLogin]:
+        async for events in streams_of(owner, self._streams, streams):
             login: PastLogin | None = None
             for recorded in events:
                 event = recorded.event

@@ -1,11 +1,12 @@
 """What the journal knows of a person: every entry with every version of it, and the tags.
 
-Entries are folded from their own streams, the deleted ones too; the read model tells which.
+Entries are folded from their own streams, the deleted ones too; the read model tells which, and its
+quarantine which are missing there.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import msgspec
 
@@ -14,7 +15,16 @@ from projections.journal.entries import Entries, EntryDocument, document_of, ent
 from projections.journal.history import HistoryItem, history
 from projections.journal.tags import Tag, Tags, tags
 from projections.reading import Reader
-from workers.exports.sources import Exported, Listing, Owner, Share, Streams, streams_of, uuids
+from workers.exports.sources import (
+    Exported,
+    Listing,
+    Owner,
+    Share,
+    Streams,
+    streams_of,
+    uuids,
+    with_left_out,
+)
 
 _TAGS = 500
 """Tags that are read together."""
@@ -42,12 +52,15 @@ class Journal(Exported):
     async def share(self, owner: Owner) -> Share:
         """The diary."""
         ids = await entry_ids(self._reader, owner.user_id)
+        streams = await with_left_out(
+            self._reader, owner, Entries.name, lambda: map(stream_of, uuids(ids))
+        )
         return Share(
             parts=(
                 Listing(
                     "journal/entries.json",
                     "Your entries by date, deleted ones too, each with every version that it had.",
-                    self._entries(owner, ids),
+                    self._entries(owner, streams()),
                 ),
                 Listing(
                     "journal/tags.json",
@@ -55,12 +68,12 @@ class Journal(Exported):
                     self._tags(owner),
                 ),
             ),
-            streams=map(stream_of, uuids(ids)),
+            streams=streams(),
             size=len(ids) // 16,
         )
 
-    async def _entries(self, owner: Owner, ids: bytes) -> AsyncIterator[ExportedEntry]:
-        async for events in streams_of(owner, self._streams, map(stream_of, uuids(ids))):
+    async def _entries(self, owner: Owner, streams: Iterable[str]) -> AsyncIterator[ExportedEntry]:
+        async for events in streams_of(owner, self._streams, streams):
             entry: Entry | None = None
             for recorded in events:
                 entry = Entry.evolve(entry, recorded)

@@ -8,14 +8,16 @@ written, so that no diary need fit into memory.
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
 
 from domain.event import Recorded
+from projections.left_out import left_out
+from projections.reading import Reader
 
 AT_ONCE = 50
 """Streams that are read together: what of a person is in memory at a time."""
@@ -111,6 +113,17 @@ async def each(items: Iterable[Any]) -> AsyncIterator[Any]:
     """Items that are at hand, as a source hands them over."""
     for item in items:
         yield item
+
+
+async def with_left_out(
+    reader: Reader, owner: Owner, projection: str, stream_ids: Callable[[], Iterable[str]]
+) -> Callable[[], Iterable[str]]:
+    """The streams that a projection's rows name, and those that are in no row of it."""
+    more = await left_out(reader, owner.user_id, projection)
+    if more:
+        there = set(stream_ids())
+        more = [stream_id for stream_id in more if stream_id not in there]
+    return lambda: chain(stream_ids(), more)
 
 
 def uuids(packed: bytes) -> Iterator[UUID]:
