@@ -9,6 +9,7 @@ Implements the ports ``workers.operations.Operations``, ``write_api.operations.A
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -66,6 +67,12 @@ OF_PERSON = Statement(
     f"SELECT {_SHAPE} FROM operations WHERE user_id = $1"
     " AND ($2 IS NULL OR (created_at, id) > ($2, $3)) ORDER BY created_at, id LIMIT $4",
     ("uuid", "timestamptz", "uuid", "int8"),
+)
+RECENT = Statement(
+    "operation_recent",
+    "SELECT created_at FROM operations WHERE user_id = $1 AND kind = $2 AND created_at > $3"
+    " ORDER BY created_at",
+    ("uuid", "text", "timestamptz"),
 )
 # What nobody has begun is over at once; whoever has begun stops at its next step.
 _CANCEL = """
@@ -275,6 +282,11 @@ class PostgresOperations:
             (SET_USER, (str(user_id),)), (OF_PERSON, (user_id, *key, limit))
         )
         return [operation_of(row) for row in rows]
+
+    async def recent(self, user_id: UUID, kind: str, since: datetime) -> Sequence[datetime]:
+        """When this person asked for operations of that kind since then, oldest first."""
+        [rows] = await self._pipeline.run((RECENT, (user_id, kind, since)))
+        return [row[0] for row in rows]
 
     async def cancel(self, operation_id: UUID, user_id: UUID) -> Operation | None:
         """Ask for the end of this person's operation; None if there is none such."""

@@ -5,8 +5,9 @@ Owns its acceptance; ``workers/exports/`` does the work, ``read_api/exports.py``
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 from uuid import UUID
 
 from litestar import Request, post
@@ -15,7 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from adapters.http.context import principal_of
 from adapters.http.idempotency import hash_of, key_of
 from adapters.http.operation import Operation as Described
-from adapters.http.problems import Problem
+from adapters.http.problems import Problem, retry_after
 from adapters.http.responses import Answer, ok
 from commands.ports import EventStore
 from domain.export import EXPORT
@@ -27,11 +28,23 @@ from write_api.operations import Accepting, Offering, location_of
 
 AnyRequest = Request[Any, Any, Any]
 
+AT_MOST = 20
+"""Exports that a person may ask for in a day: each is a copy of a whole diary."""
+DAY = timedelta(days=1)
+
+
+class Taking(Accepting, Protocol):
+    """Takes work in, and knows what was taken in before."""
+
+    async def recent(self, user_id: UUID, kind: str, since: datetime) -> Sequence[datetime]:
+        """When this person asked for operations of that kind since then, oldest first."""
+        ...
+
 
 def routes(
     answering: Answering,
     store: EventStore,
-    operations: Accepting,
+    operations: Taking,
     offers: Offering,
     new_id: Callable[[], UUID],
 ) -> list[HTTPRouteHandler]:
@@ -47,7 +60,7 @@ def routes(
                 " path on this host that works for 24 hours: a ZIP with a manifest, as JSON, of the"
                 " profile, consents, logins, every entry with every version of it, tags, long work"
                 " and all events. What happened before this call is in it. Only a person's own"
-                " login may ask.",
+                f" login may ask, {AT_MOST} times a day.",
                 tags=TAGS,
                 response=Operation,
                 statuses=(202,),
@@ -73,8 +86,16 @@ def routes(
             request_hash=hash_of(request, b"") if key is not None else None,
         )
         return await accept_once(
-            request, context, store, new, operations.accept, lambda it: accepted(request, it)
+            request, context, store, new, accept, lambda it: accepted(request, it)
         )
+
+    async def accept(new: NewOperation) -> Operation:
+        before = await operations.recent(new.user_id, EXPORT, new.created_at - DAY)
+        if len(before) >= AT_MOST:
+            seconds = (before[-AT_MOST] + DAY - new.created_at).total_seconds()
+            detail = f"A person may ask for {AT_MOST} exports a day."
+            raise Problem("RATE_LIMITED", detail, headers=retry_after(seconds))
+        return await operations.accept(new)
 
     async def accepted(request: AnyRequest, operation: Operation) -> Answer:
         offers.offer_soon(operation.kind, operation.id)

@@ -38,6 +38,7 @@ from workers import operations as leases
 from workers.exports import work
 from workers.exports.work import Exporting, export_person
 from workers.journal import Importing, import_journal
+from write_api.exports import AT_MOST
 
 pytestmark = pytest.mark.anyio
 
@@ -369,6 +370,19 @@ async def test_one_export_for_each_idempotency_key(house: House) -> None:
     assert len({answer.content for answer in answers}) == 1
     assert sum("idempotency-replayed" in answer.headers for answer in answers) == 7
     assert await person.ask() != UUID(answers[0].json()["data"]["id"])
+
+
+async def test_there_are_so_many_exports_in_a_day(house: House) -> None:
+    person = await somebody(house)
+    first = await person.call("POST", "/v1/me/export", idempotency_key="first")
+    for _ in range(AT_MOST - 1):
+        await person.ask()
+    refused = await house.api.post("/v1/me/export", headers=person.headers)
+    assert (refused.status_code, refused.json()["code"]) == (429, "RATE_LIMITED")
+    assert 86_000 < int(refused.headers["retry-after"]) <= 86_400
+    again = await person.call("POST", "/v1/me/export", idempotency_key="first")
+    assert again.content == first.content
+    assert await (await somebody(house)).ask()
 
 
 class Download(msgspec.Struct):
