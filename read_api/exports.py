@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
-from litestar import Request, get
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
+from adapters.http.handlers import get
 from adapters.http.links import Links
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from litestar import Request, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.context import principal_of
+from adapters.http.handlers import post
 from adapters.http.idempotency import hash_of, key_of
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem, retry_after
@@ -52,7 +53,6 @@ def routes(
 
     @post(
         "/v1/me/export",
-        status_code=202,
         opt={
             "operation": Described(
                 summary="Export everything about oneself",
