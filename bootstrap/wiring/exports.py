@@ -29,8 +29,9 @@ from workers.exports.work import Exporting
 
 def sources(side: WriteSide, reader: Reader) -> Sequence[Exported]:
     """What every context knows of a person."""
+    credentials = PipelineReader([side.bulk])
     return (
-        Accounts(reader, side.store, totals_of(reader), (Days.name,)),
+        Accounts(reader, credentials, side.store, totals_of(reader), (Days.name,)),
         Journal(reader, side.store),
         OperationsAsked(side.operations),
     )

@@ -254,6 +254,17 @@ async def test_all_that_the_api_shows_is_in_it_and_nothing_of_another_person(
     assert [one["ended"] for one in logins] == ["logout", None]
     assert {one["agent"] for one in logins} == {f"agent of {ada.email}"}
 
+    for shown_login in await ada.all("/v1/me/logins"):
+        [login] = [one for one in logins if one["id"] == shown_login["id"]]
+        assert login["ended"] is None
+        began, created = (
+            datetime.datetime.fromisoformat(text)
+            for text in (login["began_at"], shown_login["created_at"])
+        )
+        assert abs(began - created) < datetime.timedelta(seconds=5)
+        for name in ("address", "agent", "last_seen", "expires_at"):
+            assert login[name] == shown_login[name], name
+
     operations = read(bundle, "operations.json")
     assert [one["kind"] for one in operations] == ["journal.import", EXPORT]
     assert operations[0] == await ada.get(f"/v1/operations/{operations[0]['id']}")

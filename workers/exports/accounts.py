@@ -16,6 +16,8 @@ from domain.accounts.events import ConsentRecorded, LoggedIn, LoggedOut, LoginEn
 from domain.accounts.login import Login
 from domain.accounts.person import Person
 from projections.accounts.login_history import LoginHistory, login_ids
+from projections.accounts.open_logins import LoginDocument
+from projections.accounts.open_logins import page as open_logins
 from projections.accounts.people import People, Totals, document_of, person, today_of
 from projections.reading import Reader
 from workers.exports.sources import (
@@ -30,6 +32,9 @@ from workers.exports.sources import (
     uuids,
     with_left_out,
 )
+
+_PAGE = 200
+"""Open logins that are read together."""
 
 
 class GivenConsent(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +53,10 @@ _CONSENT = tuple(name for name in GivenConsent.__struct_fields__ if name != "at"
 
 
 class PastLogin(msgspec.Struct, kw_only=True):
-    """A login; ``ended`` says how it did, null where it expired or goes on."""
+    """A login; ``ended`` says how it did, null where it expired or goes on.
+
+    ``last_seen`` and ``expires_at`` are known of those that go on.
+    """
 
     id: UUID
     began_at: datetime.datetime
@@ -56,22 +64,27 @@ class PastLogin(msgspec.Struct, kw_only=True):
     agent: str | None
     ended_at: datetime.datetime | None = None
     ended: str | None = None
+    last_seen: datetime.datetime | None = None
+    expires_at: datetime.datetime | None = None
 
 
 class Accounts(Exported):
     """The source; ``totals`` reads the statistics that ``/v1/me`` shows, which are the journal's.
 
-    ``beside`` names the projections that the totals come from.
+    ``beside`` names the projections that the totals come from. ``credentials`` reads where the
+    logins lie, which is the write database.
     """
 
     def __init__(
         self,
         reader: Reader,
+        credentials: Reader,
         streams: Streams,
         totals: Callable[[UUID, datetime.date], Awaitable[Totals]],
         beside: tuple[str, ...],
     ) -> None:
         self._reader = reader
+        self._credentials = credentials
         self._streams = streams
         self._totals = totals
         self._beside = beside
@@ -119,7 +132,19 @@ class Accounts(Exported):
                     fields = {name: getattr(recorded.event, name) for name in _CONSENT}
                     yield GivenConsent(at=recorded.recorded_at, **fields)
 
+    async def _open(self, owner: Owner) -> dict[UUID, LoginDocument]:
+        found: dict[UUID, LoginDocument] = {}
+        after: UUID | None = None
+        while True:
+            page, after = await open_logins(
+                self._credentials, owner.user_id, current=None, after=after, limit=_PAGE
+            )
+            found.update((login.id, login) for login in page)
+            if after is None:
+                return found
+
     async def _logins(self, owner: Owner, streams: Iterable[str]) -> AsyncIterator[PastLogin]:
+        still_open = await self._open(owner)
         async for events in streams_of(owner, self._streams, streams):
             login: PastLogin | None = None
             for recorded in events:
@@ -135,6 +160,8 @@ class Accounts(Exported):
                     login.ended_at = recorded.recorded_at
                     login.ended = event.reason if isinstance(event, LoginEnded) else "logout"
             if login is not None:
+                if known := still_open.get(login.id):
+                    login.last_seen, login.expires_at = known.last_seen, known.expires_at
                 yield login
 
 
