@@ -1,9 +1,8 @@
 """The files of exports in the write database, in pieces sealed with their person's key.
 
-So they become unreadable with that person's events, in backups too.
-Owns the SQL on ``exports`` and ``export_pieces``. Implements the ports ``workers.exports.work
-.Exports`` and ``read_api.exports.Files``. The port is small, so that an object store can take the
-pieces instead.
+So a file becomes unreadable with that person's events, in backups too. Owns the SQL on ``exports``
+and ``export_pieces``. Implements the ports ``Exports`` of ``workers/exports/work.py`` and ``Files``
+of ``read_api/exports.py``, which are small so that an object store can take the pieces instead.
 """
 
 from __future__ import annotations

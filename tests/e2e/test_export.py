@@ -18,7 +18,7 @@ from tests.support.upped import Up
 
 def test_an_export_survives_its_worker_and_is_a_whole_diary(up: Up, people: People) -> None:
     person, other = people.new(), people.new(display_name="Somebody else")
-    diary = GeneratedDiary(3_000)
+    diary = GeneratedDiary(6_000)
     _, fresh = person.ended(person.begin_import(diary.raw))
     foreign = other.write("2026-03-01", title="of another person").json()["data"]["id"]
 
