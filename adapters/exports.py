@@ -2,22 +2,24 @@
 
 So a file becomes unreadable with that person's events, in backups too. Owns the SQL on ``exports``
 and ``export_pieces``. Implements the ports ``Exports`` of ``workers/exports/work.py`` and ``Files``
-of ``read_api/exports.py``, which are small so that an object store can take the pieces instead.
+of ``read_api/exports.py``, which are small so that an object store can take the pieces instead; and
+``Events``, which reads what is stored of a person.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from adapters.event_store.mapper import ORIGIN, shown, subjects_in
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.postgres.pipeline import Pipeline, Statement
-from domain.export import ExportFile, ExportResult, Overtaken
+from domain.export import ExportFile, ExportResult, OpenedEvent, Overtaken
 
 SET_EXPORT = Statement(
     "set_export", "SELECT set_config('mindstream.export_id', $1, true)", ("text",)
@@ -90,6 +92,12 @@ SWEEP = Statement(
     (),
 )
 
+OPENED = Statement(
+    "export_events",
+    "SELECT position, stream_id, stream_version, topic, recorded_at, actor, correlation_id, data"
+    " FROM events WHERE stream_id = ANY ($1) ORDER BY stream_id, stream_version",
+    ("text[]",),
+)
 _NONCE = 12
 _encode = msgspec.json.Encoder().encode
 
@@ -184,6 +192,51 @@ class PostgresExports:
         """Forget files that have expired, and those that nobody will finish; how many."""
         [[row]] = await self._pipeline.run((SWEEP, ()))
         return int(row[0])
+
+
+class OpenedEvents:
+    """Reads events as they are stored, with what is sealed in them; ``keys`` open it."""
+
+    def __init__(self, pipeline: Pipeline, keys: SubjectKeys) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+
+    async def opened(self, stream_ids: Sequence[str]) -> Sequence[OpenedEvent]:
+        """All events of these streams, by stream and version.
+
+        Raises:
+            adapters.event_store.mapper.Unreadable: one is broken.
+        """
+        [rows] = await self._pipeline.run((OPENED, (list(stream_ids),)))
+        await self._keys.load(self._pipeline, subjects_in(row[7] for row in rows))
+        return [self._event(*row) for row in rows]
+
+    def _event(
+        self,
+        position: int,
+        stream_id: str,
+        version: int,
+        topic: str,
+        recorded_at: datetime,
+        actor: str,
+        correlation_id: str,
+        data: bytes,
+    ) -> OpenedEvent:
+        ciphers = self._keys.ciphers
+        fields = shown(topic, stream_id, version, data, ciphers, personal=True, origin=True)
+        origin = fields.pop(ORIGIN, {})
+        return OpenedEvent(
+            position=position,
+            stream_id=stream_id,
+            stream_version=version,
+            topic=topic,
+            recorded_at=recorded_at,
+            actor=actor,
+            correlation_id=correlation_id,
+            address=origin.get("address"),
+            agent=origin.get("agent"),
+            data=fields,
+        )
 
 
 def _context(export_id: UUID, number: int) -> bytes:

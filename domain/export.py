@@ -19,6 +19,24 @@ class Overtaken(Exception):
     """The file that an attempt writes is not wanted any more: another began, or it was erased."""
 
 
+class OpenedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it is stored, opened: for the person whom it is about.
+
+    ``address`` and ``agent`` are from where it was done, where that is known.
+    """
+
+    position: int
+    stream_id: str
+    stream_version: int
+    topic: str
+    recorded_at: datetime.datetime
+    actor: str
+    correlation_id: str
+    address: str | None
+    agent: str | None
+    data: dict[str, Any]
+
+
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of an export's operation.
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from uuid_utils.compat import uuid7
 
 from adapters.event_store.subject_keys import SubjectKeys
-from adapters.exports import PostgresExports
+from adapters.exports import OpenedEvents, PostgresExports
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
@@ -56,7 +56,7 @@ async def exporting(side: WriteSide) -> AsyncIterator[Exporting]:
             head=side.operations,
             exports=files(side.bulk, side.keys),
             sources=sources(side, PipelineReader([reads])),
-            streams=side.store,
+            events=OpenedEvents(side.bulk, side.keys),
             freshness=watch,
             new_id=uuid7,
         )

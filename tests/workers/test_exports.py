@@ -12,12 +12,13 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 from uuid_utils.compat import uuid7
 
 from bootstrap.settings import Settings
-from domain.export import EXPORT
+from domain.export import EXPORT, OpenedEvent
 from tests.support.accounts import PASSWORD
 from tests.support.exporting import (
     ADDRESS,
@@ -30,8 +31,8 @@ from tests.support.exporting import (
     somebody,
 )
 from tests.support.servers import Database
-from workers.exports import work
-from workers.exports.work import export_person
+from workers.exports.sources import Owner
+from workers.exports.work import export_person, for_owner
 
 pytestmark = pytest.mark.anyio
 
@@ -110,6 +111,9 @@ async def test_all_that_the_api_shows_is_in_it_and_nothing_of_another_person(
     assert sorted(event["position"] for event in events) == [row[0] for row in stored]
     assert all(event["data"]["user_id"] == ada.id for event in events)
     assert any(event["data"].get("email") == ada.email for event in events)
+    revised = [event for event in events if event["topic"] == "journal.EntryRevised.v1"]
+    assert {event["address"] for event in revised} == {ADDRESS}
+    assert {event["data"]["content"] for event in revised} == {"canary-Ada revised"}
 
 
 async def test_the_manifest_says_what_is_in_it(house: House, tmp_path: Path) -> None:
@@ -172,26 +176,26 @@ async def test_an_operator_is_named_to_nobody_and_sees_no_link(house: House) -> 
 
 
 async def test_what_anothers_hand_did_is_shown_without_their_id() -> None:
-    from domain.accounts.events import PermissionsGranted
-    from domain.event import Metadata, Recorded
-
     me, other = uuid7(), uuid7()
-    owner = work.Owner(me, me, datetime.datetime.now(datetime.UTC))
+    owner = Owner(me, me, datetime.datetime.now(datetime.UTC))
     for actor, shown in (
         (f"user:{me}", f"user:{me}"),
         (f"user:{other}", "user"),
         ("system:scheduler", "system:scheduler"),
     ):
-        recorded = Recorded(
+        event = OpenedEvent(
             position=1,
             stream_id=f"accounts.person-{me}",
             stream_version=2,
-            tenant_id=me,
+            topic="accounts.PermissionsGranted.v1",
             recorded_at=owner.now,
-            event=PermissionsGranted(user_id=me, permissions=("ops:read",)),
-            metadata=Metadata(event_id=uuid7(), correlation_id="req_1", actor=actor),
+            actor=actor,
+            correlation_id="req_1",
+            address=None,
+            agent=None,
+            data={"user_id": str(me), "permissions": ["ops:read"]},
         )
-        assert work.shown(recorded, owner).actor == shown
+        assert for_owner(event, owner) == msgspec.structs.replace(event, actor=shown)
 
 
 async def test_what_a_read_model_left_out_is_in_it(house: House, database: Database) -> None:

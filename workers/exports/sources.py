@@ -8,9 +8,17 @@ written, so that no diary need fit into memory.
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -86,6 +94,18 @@ class OwnerGone(Exception):
     """Nobody is there whose data could be exported."""
 
 
+class Placed(Protocol):
+    """An event that knows its stream."""
+
+    @property
+    def stream_id(self) -> str:
+        """The stream."""
+        ...
+
+
+E = TypeVar("E", bound=Placed)
+
+
 class Streams(Protocol):
     """Reads the event store; ``adapters.event_store.store.PostgresEventStore`` is one."""
 
@@ -98,12 +118,26 @@ async def streams_of(
     owner: Owner, streams: Streams, stream_ids: Iterable[str]
 ) -> AsyncIterator[list[Recorded]]:
     """Each of the streams as its events, in the order given; those of anybody else are left out."""
+
+    def own(recorded: Recorded) -> bool:
+        return getattr(recorded.event, "user_id", None) == owner.user_id
+
+    async for stream in in_order(streams.read_many, own, stream_ids):
+        yield stream
+
+
+async def in_order(
+    read: Callable[[Sequence[str]], Awaitable[Sequence[E]]],
+    own: Callable[[E], bool],
+    stream_ids: Iterable[str],
+) -> AsyncIterator[list[E]]:
+    """The streams one by one as they are read together; what is not the owner's is left out."""
     ids = iter(stream_ids)
     while batch := list(islice(ids, AT_ONCE)):
-        found: dict[str, list[Recorded]] = {}
-        for recorded in await streams.read_many(batch):
-            if getattr(recorded.event, "user_id", None) == owner.user_id:
-                found.setdefault(recorded.stream_id, []).append(recorded)
+        found: dict[str, list[E]] = {}
+        for event in await read(batch):
+            if own(event):
+                found.setdefault(event.stream_id, []).append(event)
         for stream_id in batch:
             if stream_id in found:
                 yield found.pop(stream_id)

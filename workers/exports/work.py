@@ -17,8 +17,7 @@ import dramatiq
 import msgspec
 import structlog
 
-from domain.event import Recorded
-from domain.export import EXPORT, ExportFile, ExportResult
+from domain.export import EXPORT, ExportFile, ExportResult, OpenedEvent
 from domain.operation import Claimed, Failure
 from projections.reading import Freshness
 from workers.broker import QUEUE, TIME_LIMIT
@@ -30,8 +29,7 @@ from workers.exports.sources import (
     OwnerGone,
     Part,
     Share,
-    Streams,
-    streams_of,
+    in_order,
 )
 from workers.operations import (
     LEASE,
@@ -89,6 +87,14 @@ class Exports(Protocol):
         ...
 
 
+class Events(Protocol):
+    """Reads events as they are stored; ``adapters.exports.OpenedEvents`` implements it."""
+
+    async def opened(self, stream_ids: Sequence[str]) -> Sequence[OpenedEvent]:
+        """All events of these streams, by stream and version."""
+        ...
+
+
 class Head(Protocol):
     """Tells how long the store is."""
 
@@ -104,7 +110,7 @@ class Exporting(msgspec.Struct, frozen=True):
     head: Head
     exports: Exports
     sources: Sequence[Exported]
-    streams: Streams
+    events: Events
     freshness: Freshness
     new_id: Callable[[], UUID]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -112,22 +118,6 @@ class Exporting(msgspec.Struct, frozen=True):
 
 class Behind(Exception):
     """A read model does not show all that was there when the export began."""
-
-
-class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as the owner sees it, with its personal fields open.
-
-    ``actor`` is ``user`` where another person, an operator, did it to them.
-    """
-
-    position: int
-    stream_id: str
-    stream_version: int
-    topic: str
-    recorded_at: datetime
-    actor: str | None
-    correlation_id: str | None
-    data: Any
 
 
 def declare_export(
@@ -261,32 +251,26 @@ async def _write(
 def _parts(owner: Owner, exporting: Exporting, shares: Sequence[Share]) -> list[Part]:
     parts = [part for share in shares for part in share.parts]
     about = "Every event about you, stream by stream: the record that all the rest is made of."
-    return [*parts, Listing("events.json", about, _events(owner, exporting.streams, shares))]
+    return [*parts, Listing("events.json", about, _events(owner, exporting.events, shares))]
 
 
 async def _events(
-    owner: Owner, streams: Streams, shares: Sequence[Share]
-) -> AsyncIterator[RecordedEvent]:
-    """All events of all the person's streams, as the newest version of each type says them."""
+    owner: Owner, events: Events, shares: Sequence[Share]
+) -> AsyncIterator[OpenedEvent]:
+    """All events of all the person's streams."""
+    user_id = str(owner.user_id)
+
+    def own(event: OpenedEvent) -> bool:
+        return event.data.get("user_id") == user_id
+
     for share in shares:
-        async for stream in streams_of(owner, streams, share.streams):
-            for recorded in stream:
-                yield shown(recorded, owner)
+        async for stream in in_order(events.opened, own, share.streams):
+            for event in stream:
+                yield for_owner(event, owner)
 
 
-def shown(recorded: Recorded, owner: Owner) -> RecordedEvent:
-    """An event for its owner, without the id of any other person who may have acted."""
-    metadata = recorded.metadata
-    actor = None if metadata is None else metadata.actor
-    if actor is not None and actor.startswith("user:") and actor != f"user:{owner.user_id}":
-        actor = "user"
-    return RecordedEvent(
-        position=recorded.position,
-        stream_id=recorded.stream_id,
-        stream_version=recorded.stream_version,
-        topic=recorded.event.TOPIC,
-        recorded_at=recorded.recorded_at,
-        actor=actor,
-        correlation_id=None if metadata is None else metadata.correlation_id,
-        data=recorded.event,
-    )
+def for_owner(event: OpenedEvent, owner: Owner) -> OpenedEvent:
+    """The event without the id of any other person who did it: an operator, say."""
+    if event.actor.startswith("user:") and event.actor != f"user:{owner.user_id}":
+        return msgspec.structs.replace(event, actor="user")
+    return event
