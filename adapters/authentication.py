@@ -1,9 +1,9 @@
-"""Who sent a request, by its access token: ``adapters.http.principal.Authenticator``.
+"""Who sent a request, by its access token or API key: ``adapters.http.principal.Authenticator``.
 
 A token is verified once and remembered until it expires, so that the next request with it costs
 two look-ups. What a signature cannot tell, that its login has ended meanwhile, ``EndedLogins``
 knows on every process: told by NOTIFY at once, found by polling within ``POLL`` seconds where the
-telling got lost.
+telling got lost. Keys are ``key_authentication``'s; which tenants are closed ``standing`` knows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -21,7 +21,9 @@ import structlog
 
 from adapters.credentials import CHANNEL
 from adapters.http.context import unauthenticated
-from adapters.http.principal import Headers, Principal
+from adapters.http.principal import Authenticator, Headers, Principal
+from adapters.http.problems import Problem
+from adapters.standing import Closed
 from adapters.tokens import LIFETIME, Claims, Expired, KeyRing, Refused, UnknownKey
 
 log = structlog.get_logger()
@@ -115,18 +117,26 @@ class EndedLogins:
 
 
 class TokenAuthenticator:
-    """Checks ``Authorization: Bearer``; ``size`` verified tokens are remembered at most."""
+    """Checks ``Authorization: Bearer``; ``size`` verified tokens are remembered at most.
+
+    Without that header the request is ``api_keys``' to check. ``closed`` are the tenants that are
+    not open; it is asked each time, since it changes.
+    """
 
     def __init__(
         self,
         keys: KeyRing,
         ended: EndedLogins,
         *,
+        api_keys: Authenticator | None = None,
+        closed: Mapping[UUID, Closed] | None = None,
         size: int = 20_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
         self._ended = ended
+        self._api_keys = api_keys
+        self._closed = {} if closed is None else closed
         self._size = size
         self._clock = clock
         self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
@@ -134,26 +144,32 @@ class TokenAuthenticator:
     def cached(self, headers: Headers) -> Principal | None:
         """The principal of a token that was verified before and is still good."""
         raw = headers.get(b"authorization")
-        found = None if raw is None else self._verified.get(raw)
-        if raw is None or found is None:
+        if raw is None:
+            return None if self._api_keys is None else self._api_keys.cached(headers)
+        found = self._verified.get(raw)
+        if found is None:
             return None
         expires, principal = found
-        if expires <= self._clock() or principal.login_id in self._ended:
+        if (
+            expires <= self._clock()
+            or principal.login_id in self._ended
+            or (self._closed and principal.tenant_id in self._closed)
+        ):
             del self._verified[raw]
             return None
         self._verified.move_to_end(raw)
         return principal
 
     async def authenticate(self, headers: Headers, client: str | None) -> Principal:
-        """Verify the token; ``client`` matters to API keys only.
+        """Verify the token or key; ``client`` matters to API keys only.
 
         Raises:
-            Problem: 401 without a good token.
+            Problem: 401 without a good token, 403 while its tenant is suspended.
         """
         raw = headers.get(b"authorization")
         if raw is None:
-            if b"x-api-key" in headers:
-                raise unauthenticated(detail="The API key is not known.")
+            if self._api_keys is not None and b"x-api-key" in headers:
+                return await self._api_keys.authenticate(headers, client)
             raise unauthenticated()
         scheme, _, token = raw.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -161,6 +177,7 @@ class TokenAuthenticator:
         claims = await self._claims(token)
         if claims.sid in self._ended:
             raise unauthenticated(detail="This login has ended.")
+        check_open(self._closed, claims.tenant)
         principal = Principal(
             user_id=claims.sub,
             tenant_id=claims.tenant,
@@ -185,3 +202,16 @@ class TokenAuthenticator:
             raise unauthenticated("TOKEN_EXPIRED") from None
         except Refused:
             raise unauthenticated(detail="The access token is not valid.") from None
+
+
+def check_open(closed: Mapping[UUID, Closed], tenant_id: UUID) -> None:
+    """Pass if the tenant is open.
+
+    Raises:
+        Problem: 403 ``TENANT_SUSPENDED``, 401 where it is deleted.
+    """
+    state = closed.get(tenant_id)
+    if state == "suspended":
+        raise Problem("TENANT_SUSPENDED")
+    if state == "deleted":
+        raise unauthenticated(detail="This account is gone.")

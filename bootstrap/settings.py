@@ -79,6 +79,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         _says("Addresses or CIDRs whose X-Forwarded-For counts, separated by commas"),
     ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        _says("Origins whose pages may read answers, separated by commas; keys list their own"),
+    ] = ()
     github_client_id: Annotated[
         str | None, _says("Client id of the OAuth app for logins with GitHub; unset: none")
     ] = None
@@ -318,8 +322,12 @@ def _given(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[st
             yield name, text if name == "operator_password" else text.strip(), variable
 
 
+_LISTS = frozenset({"trusted_proxies", "cors_origins", "outgoing_allow"})
+"""Settings that are given with commas."""
+
+
 def _prepared(name: str, value: Any) -> Any:
-    if name in ("trusted_proxies", "outgoing_allow") and isinstance(value, str):
+    if name in _LISTS and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if isinstance(value, str) and name in ("demo", "verify_email"):
         return {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(
@@ -368,6 +376,16 @@ def _networks(texts: tuple[str, ...]) -> str | None:
     return None
 
 
+def _origins(texts: tuple[str, ...]) -> str | None:
+    for text in texts:
+        if not _ORIGIN.fullmatch(text):
+            return f"{text!r} is no origin such as https://app.example.com"
+    return None
+
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+
+
 def _address(text: str) -> str | None:
     if text.startswith("unix:") and len(text) > len("unix:"):
         return None
@@ -401,6 +419,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "master_key": _key,
     "jwt_private_key_file": _file,
     "trusted_proxies": _networks,
+    "cors_origins": _origins,
     "outgoing_allow": _networks,
     "write_api_address": _address,
     "read_api_address": _address,

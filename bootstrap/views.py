@@ -7,9 +7,12 @@ import pkgutil
 from typing import Any
 
 import domain
+from projections.accounts.keys import Keys
 from projections.accounts.login_history import LoginHistory
 from projections.accounts.people import People
+from projections.accounts.tenants import Tenants
 from projections.engine.view import RowView
+from projections.flags.definitions import Definitions
 from projections.journal.days import Days
 from projections.journal.entries import Entries
 from projections.journal.tags import Tags
@@ -21,7 +24,17 @@ for _context in pkgutil.iter_modules(domain.__path__, "domain."):
         importlib.import_module(f"{_context.name}.events")
 
 AUDIT = Audit()
-VIEWS: tuple[RowView[Any], ...] = (People(), LoginHistory(), Entries(), Days(), Tags(), AUDIT)
+VIEWS: tuple[RowView[Any], ...] = (
+    People(),
+    LoginHistory(),
+    Keys(),
+    Tenants(),
+    Entries(),
+    Days(),
+    Tags(),
+    Definitions(),
+    AUDIT,
+)
 """One instance of each; views hold no state."""
 
 

@@ -17,6 +17,7 @@ from commands.ports import Append, Claim, ClaimTaken, Context, EventStore, Versi
 from domain.accounts.login import Login, Reason
 from domain.accounts.person import EmailInUse, Person, UsernameInUse
 from domain.accounts.profile import Changes, Terms, email_key, username_key
+from domain.accounts.tenant import Tenant
 from domain.errors import NotFound, Stale
 from domain.event import Event, Recorded
 
@@ -116,7 +117,12 @@ async def register_person(
     if command.username is not None:
         claims.append(Claim(USERNAME, username_key(command.username), None, stream))
     person = after(None, events, stream, context)
-    return await _save(store, context, Append(stream, 0, events), claims, person)
+    home = Append(
+        Tenant.stream(context.tenant_id),
+        0,
+        Tenant.create(tenant_id=context.tenant_id, user_id=context.user_id),
+    )
+    return await _save(store, context, Append(stream, 0, events), claims, person, home)
 
 
 @handles(RevisePerson)
@@ -260,10 +266,15 @@ def _username_claims(before: Person, after: Person, stream: str) -> list[Claim]:
 
 
 async def _save(
-    store: EventStore, context: Context, append: Append, claims: list[Claim], person: Person
+    store: EventStore,
+    context: Context,
+    append: Append,
+    claims: list[Claim],
+    person: Person,
+    *more: Append,
 ) -> Outcome[Person]:
     try:
-        committed = await store.append(context, append, claims=claims, result=person)
+        committed = await store.append(context, append, *more, claims=claims, result=person)
     except ClaimTaken as taken:
         raise (EmailInUse if taken.kind == EMAIL else UsernameInUse) from None
     return Outcome(person, committed.position)

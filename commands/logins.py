@@ -38,6 +38,7 @@ from commands.ports import CommitError, Context, EventStore, Idempotency, Replay
 from commands.second_factor import SecondFactor, TotpRefused
 from domain.accounts.person import OPERATOR, EmailInUse, Person
 from domain.accounts.profile import email_key, faults_of
+from domain.accounts.tenant import Tenant, TenantClosed
 from domain.errors import DomainError
 from domain.faults import Fault, Invalid
 
@@ -205,6 +206,7 @@ class Logins:
             InvalidCredentials: unknown address or wrong password, at the same cost.
             TotpRequired, TotpRefused: the password is right, the code is missing or not good.
             AccountDeleted: it is all right, but the person has left.
+            TenantClosed: the password is right, and the person's tenant is suspended.
             TooManyAttempts: too many wrong ones from this address for this account.
             Unavailable: attempts cannot be counted now, or too many wait.
             Replayed, KeyReused: the idempotency key was used before.
@@ -349,9 +351,23 @@ class Logins:
     async def _grant(
         self, person: Person, login_id: UUID, refresh_token: str, now: datetime
     ) -> Grant:
+        await self._check_home(person)
         subject = Subject(person.id, person.tenant_id, login_id, person.tier, person.permissions)
         access = await self._tokens.access(subject, now)
         return Grant(access, refresh_token, "Bearer", self._tokens.lifetime)
+
+    async def _check_home(self, person: Person) -> None:
+        """Pass if the person's tenant is open.
+
+        Raises:
+            TenantClosed: it is suspended.
+            InvalidCredentials: it is deleted, and nobody has an account in it.
+        """
+        home = await self._store.load(Tenant, Tenant.stream(person.tenant_id))
+        if home is not None and home.state == "suspended":
+            raise TenantClosed("The tenant is suspended.")
+        if home is not None and home.state == "deleted":
+            raise InvalidCredentials
 
     async def _user_of(self, email: str) -> UUID | None:
         key = email_key(email)

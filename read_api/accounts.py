@@ -68,6 +68,7 @@ def routes(
                 statuses=(200, 304),
                 query=NoQuery,
                 fresh=True,
+                keys=True,
                 operation_id="read_me",
             )
         },

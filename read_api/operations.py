@@ -50,6 +50,7 @@ def routes(
                 tags=("Operations",),
                 response=Operation,
                 problems=("NOT_FOUND",),
+                keys=True,
                 operation_id="get_operation",
             )
         },

@@ -310,6 +310,7 @@ def routes(
                     "TOTP_REQUIRED",
                     "INVALID_TOTP",
                     "ACCOUNT_DELETED",
+                    "TENANT_SUSPENDED",
                     "TOO_MANY_ATTEMPTS",
                     "UNAVAILABLE",
                 ),
@@ -345,7 +346,7 @@ def routes(
                 tags=TAGS,
                 body=Refreshing,
                 response=Grant,
-                problems=("INVALID_REFRESH_TOKEN",),
+                problems=("INVALID_REFRESH_TOKEN", "TENANT_SUSPENDED"),
                 examples={
                     "login": {"refresh_token": "eQhIaIUNP8P0YOcS3exvIY-AKMwNoRUu2LOcHZ2yUT0"}
                 },

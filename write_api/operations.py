@@ -113,6 +113,7 @@ def routes(
                 statuses=(202,),
                 problems=("NOT_FOUND",),
                 if_match=False,
+                keys=True,
                 operation_id="cancel_operation",
             )
         },

@@ -1,9 +1,9 @@
 """The outermost layer of both APIs: what holds for every request and every answer.
 
-Owns, in this order: the request's id, authentication, rate limits, the body's limit, HEAD, the
-last resort for errors, metrics and the access log; ``exchange`` adds what every answer has. It is
-one ASGI application around another, since layers upon layers cost more than the work they do; it
-waits for nothing but an authentication that is not cached.
+Owns, in this order: the request's id, preflights, authentication, rate limits, who may call what,
+the body's limit, HEAD, the last resort for errors, metrics and the access log; ``exchange`` adds
+what every answer has. It is one ASGI application around another, since layers upon layers cost more
+than the work they do; it waits for nothing but an authentication that is not cached.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from adapters.http.access_log import About, AccessLog, Line
 from adapters.http.addresses import Addresses, counted_as
 from adapters.http.bodies import BodyLimits
 from adapters.http.context import KEY, RequestContext, new_request_id, unauthenticated
-from adapters.http.doors import UNLIMITED, canonical, is_open
+from adapters.http.cors import Cors
+from adapters.http.doors import UNLIMITED, Access, Rule, canonical, is_open
 from adapters.http.errors import report
 from adapters.http.exchange import (
     NO_REFERRER,
@@ -29,6 +30,7 @@ from adapters.http.exchange import (
     Send,
 )
 from adapters.http.limits import WINDOW, Decision, RateLimiter
+from adapters.http.limits_of_keys import LimitReached, count_key
 from adapters.http.metrics import HttpMetrics
 from adapters.http.principal import Authenticator, Principal
 from adapters.http.problems import Problem, retry_after
@@ -69,8 +71,10 @@ class Conventions:
     paths that take more than ``max_body_bytes``. ``trusted_proxies`` are addresses, networks or
     ``unix``. ``body_timeout`` is how many seconds a slow body has; ``hsts_seconds`` is for how long
     clients are to insist on TLS (0: they are not told). ``routes`` knows the paths of both APIs, so
-    that OPTIONS and 405 name all methods; without it each API knows its own. Without ``metrics``,
-    ``access_log`` or ``request_log`` nothing is counted or written. ``clock`` gives Unix time in
+    that OPTIONS and 405 name all methods; without it each API knows its own. ``access`` is who may
+    call what; without it the path alone says what is open. ``cors`` knows which other origins'
+    pages may read answers. Without ``metrics``, ``access_log`` or ``request_log`` nothing is
+    counted or written. ``clock`` gives Unix time in
     seconds.
     """
 
@@ -88,6 +92,8 @@ class Conventions:
         access_log: AccessLog | None = None,
         request_log: RequestLogging | None = None,
         routes: Routes | None = None,
+        access: Access | None = None,
+        cors: Cors | None = None,
         body_timeout: float = 30.0,
         hsts_seconds: int = 0,
         clock: Callable[[], float] = time.time,
@@ -106,6 +112,8 @@ class Conventions:
             age = b"max-age=%d; includeSubDomains" % hsts_seconds
             self._always += ((b"strict-transport-security", age),)
         self._routes = routes
+        self._access = access
+        self._cors = cors or Cors()
         self._clock = clock
         self._policies: dict[int, RawHeader] = {}
 
@@ -131,6 +139,8 @@ class Conventions:
         except Problem as problem:
             if exchange.status:
                 raise _broken_off(context) from None
+            if isinstance(problem, LimitReached):
+                exchange.limited = problem.limited
             await exchange.fail(problem)
         except Exception as error:  # noqa: BLE001  the last resort
             report(error, context.request_id, scope.get("path_template"))
@@ -160,12 +170,19 @@ class Conventions:
         method = exchange.method
         if method not in _METHODS:
             raise Problem("METHOD_NOT_ALLOWED", headers={"allow": ", ".join(sorted(_METHODS))})
-        if not is_open(path):
+        origin = headers.get(b"origin")
+        if origin is not None:
+            exchange.shared = self._cors.headers(origin)
+            if method == "OPTIONS" and await self._preflight(exchange, path):
+                return
+        rule = None if self._access is None else self._access.of(method, path)
+        if not (is_open(path) if rule is None else rule.open):
             # The usual case first, and without another coroutine.
-            context.principal = principal = self._authenticator.cached(headers)
+            principal = self._authenticator.cached(headers)
             if principal is None:
-                context.principal = principal = await self._authenticate(exchange)
-            self._count(_key_of(principal), exchange)
+                principal = await self._authenticate(exchange)
+            context.principal = principal
+            self._let_in(exchange, principal, rule, method, path)
         elif path not in UNLIMITED:
             self._count(_address_key(context), exchange)
         if method == "OPTIONS" and self._routes is not None:
@@ -177,6 +194,43 @@ class Conventions:
         if method != "GET" or b"content-length" in headers or b"transfer-encoding" in headers:
             receive = self._bodies.around(receive, path, headers.get(b"content-length"))
         await self._app(scope, receive, exchange.respond)
+
+    def _let_in(
+        self, exchange: Exchange, principal: Principal, rule: Rule | None, method: str, path: str
+    ) -> None:
+        """Count a request of somebody who is known, and see whether they may make it.
+
+        Raises:
+            Problem: 429 or 403.
+        """
+        now = self._clock()
+        if principal.key is None:
+            self._count(f"user:{principal.user_id}", exchange)
+        else:
+            origin = exchange.context.headers.get(b"origin")
+            if origin is not None:
+                exchange.shared = self._cors.headers(origin, principal.key.origins)
+            exchange.limited = count_key(principal, self._limiter, now)
+        if rule is None:
+            return
+        try:
+            exchange.context.principal = rule.admit(principal, method, path, now)
+        except Problem:
+            # It gets no further than this, and is to be counted and logged with its route.
+            exchange.context.scope["path_template"] = rule.template
+            raise
+
+    async def _preflight(self, exchange: Exchange, path: str) -> bool:
+        """Answer a browser that asks whether a page may call this; it sends no credentials."""
+        if self._routes is None:
+            return False
+        said = self._cors.preflight(exchange.context.headers, self._routes.methods(path))
+        if said is None:
+            return False
+        exchange.shared = ()
+        self._count(_address_key(exchange.context), exchange)
+        await exchange.empty(said)
+        return True
 
     async def _authenticate(self, exchange: Exchange) -> Principal:
         """Find out who asks; failures count to the address, successes to nobody but themselves.
@@ -263,8 +317,11 @@ class Conventions:
                 self._count(_address_key(context), exchange)
             else:
                 principal = self._authenticator.cached(context.headers)
-                context.principal = principal or await self._authenticate(exchange)
-                self._count(_key_of(context.principal), exchange)
+                principal = principal or await self._authenticate(exchange)
+                context.principal = principal
+                path = scope["path"]
+                rule = None if self._access is None else self._access.of("GET", path)
+                self._let_in(exchange, principal, rule, "GET", path)
         except Problem as problem:
             await refuse(exchange, receive, send, problem)
             return
@@ -273,12 +330,6 @@ class Conventions:
         except Exception as error:  # noqa: BLE001  what is raised on holds nothing private
             report(error, context.request_id, scope.get("path_template"))
             raise _broken_off(context) from None
-
-
-def _key_of(principal: Principal) -> str:
-    if principal.api_key_id is not None:
-        return f"key:{principal.api_key_id}"
-    return f"user:{principal.user_id}"
 
 
 def _address_key(context: RequestContext) -> str:

@@ -27,12 +27,13 @@ _OURS = frozenset((b"cache-control", b"x-request-id"))
 
 
 class Exchange:
-    """``status`` is 0 until the answer has begun; ``limited`` has the headers of rate limits.
+    """``status`` is 0 until the answer has begun.
 
+    ``limited`` has the headers of rate limits, and ``shared`` those for pages of other origins;
     ``always`` are those that every answer has, whatever it is.
     """
 
-    __slots__ = ("_send", "always", "context", "head", "limited", "method", "status")
+    __slots__ = ("_send", "always", "context", "head", "limited", "method", "shared", "status")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Exchange:
         self.head = method == "HEAD"
         self.status = 0
         self.limited: tuple[RawHeader, ...] = ()
+        self.shared: tuple[RawHeader, ...] = ()
         self.always = always
         self._send = send
 
@@ -79,6 +81,7 @@ class Exchange:
             *self.always,
             caching,
             *self.limited,
+            *self.shared,
         )
         if page and not policy:
             headers.append(_CSP)
@@ -106,6 +109,9 @@ class Exchange:
         """
         if not methods:
             raise Problem("NOT_FOUND")
-        allow = [(b"allow", ", ".join(sorted(methods)).encode("ascii"))]
-        await self.respond({"type": "http.response.start", "status": 204, "headers": allow})
+        await self.empty([(b"allow", ", ".join(sorted(methods)).encode("ascii"))])
+
+    async def empty(self, headers: list[RawHeader]) -> None:
+        """Answer 204."""
+        await self.respond({"type": "http.response.start", "status": 204, "headers": headers})
         await self.respond({"type": "http.response.body", "body": b"", "more_body": False})

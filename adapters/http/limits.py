@@ -1,9 +1,9 @@
 """Rate limits: counted exactly in this process, and shared with the others through Redis.
 
-Owns the counting. A window begins with a key's first request and lasts a minute. No request waits
-for Redis: every 100 ms one pipeline adds what was counted since and reads back the totals, so
-that processes together let through at most what they count within that time. Without Redis, hung
-included, each process counts alone.
+Owns the counting. A window begins with a key's first request and lasts a minute, or as long as the
+limit says. No request waits for Redis: every 100 ms one pipeline adds what was counted since and
+reads back the totals, so that processes together let through at most what they count within that
+time. Without Redis, hung included, each process counts alone.
 """
 
 from __future__ import annotations
@@ -33,6 +33,14 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     remaining: int
     reset_seconds: int
     limit: int
+
+
+class Limit(msgspec.Struct, frozen=True, gc=False):
+    """One of several limits that bind a request at once: ``most`` in ``window`` seconds."""
+
+    key: str
+    most: int
+    window: int
 
 
 class Counters(Protocol):
@@ -74,7 +82,7 @@ class RateLimiter:
         most = self.per_minute if limit is None else limit
         cell = self._cells.get(key)
         if cell is None or cell.ends <= now:
-            cell = self._open(key, now)
+            cell = self._open(key, now, WINDOW)
         left = most - cell.used - 1
         reset = math.ceil(cell.ends - now)
         if left < 0:
@@ -85,7 +93,28 @@ class RateLimiter:
             self._dirty[key] = cell
         return Decision(True, left, reset, most)
 
-    def _open(self, key: str, now: float) -> _Cell:
+    def check_all(self, limits: Iterable[Limit], now: float) -> list[Decision]:
+        """Count one request under several limits, or under none if one of them refuses it."""
+        found: list[tuple[Limit, _Cell]] = []
+        for limit in limits:
+            cell = self._cells.get(limit.key)
+            if cell is None or cell.ends <= now:
+                cell = self._open(limit.key, now, limit.window)
+            found.append((limit, cell))
+        passes = all(cell.used < limit.most for limit, cell in found)
+        decisions = []
+        for limit, cell in found:
+            allowed = cell.used < limit.most
+            if passes:
+                cell.used += 1
+                if self._redis is not None:
+                    cell.unsent += 1
+                    self._dirty[limit.key] = cell
+            left = max(0, limit.most - cell.used)
+            decisions.append(Decision(allowed, left, math.ceil(cell.ends - now), limit.most))
+        return decisions
+
+    def _open(self, key: str, now: float, window: int) -> _Cell:
         if now >= self._sweep_at or len(self._cells) >= _MAX_KEYS:
             if now >= self._sweep_at:
                 self._cells = {k: cell for k, cell in self._cells.items() if cell.ends > now}
@@ -96,7 +125,7 @@ class RateLimiter:
                 known = self._cells.get(key)
                 if known is not None and known.ends > now:
                     return known
-        cell = self._cells[key] = _Cell(now + WINDOW)
+        cell = self._cells[key] = _Cell(now + window)
         return cell
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from litestar.types import ControllerRouterHandler
 
 from adapters.http import headers as documented
-from adapters.http.doors import is_open
+from adapters.http.doors import Rule, rule_of
 from adapters.http.envelope import PageMeta
 from adapters.http.operation import OPT, Operation
 from adapters.http.problems import PROBLEMS
@@ -139,7 +139,8 @@ def _parameter(place: str, name: str, schema: Json, required: bool) -> Json:
 
 
 def _operation(route: Route, method: str, operation: Operation, schemas: _Schemas) -> Json:
-    is_public = is_open(route.template) if operation.open is None else operation.open
+    rule = rule_of(route.template, operation)
+    is_public = rule.open
     built: Json = {
         "operationId": operation.operation_id or route.handler.fn.__name__,
         "summary": operation.summary,
@@ -147,14 +148,13 @@ def _operation(route: Route, method: str, operation: Operation, schemas: _Schema
         "responses": _responses(route, method, operation, schemas, is_public=is_public),
     }
     description = operation.description
-    if operation.permission:
-        description = f"{description}\n\nNeeds the permission `{operation.permission}`.".strip()
+    if rule.permission:
+        description = f"{description}\n\nNeeds the permission `{rule.permission}`.".strip()
     if description:
         built["description"] = description
     if operation.tags:
         built["tags"] = list(operation.tags)
-    if is_public:
-        built["security"] = []
+    built["security"] = _security(rule)
     if operation.body is not None:
         content: Json = {"schema": schemas.of(operation.body)}
         if operation.examples:
@@ -167,6 +167,14 @@ def _operation(route: Route, method: str, operation: Operation, schemas: _Schema
             "content": {operation.body_media_type: content},
         }
     return built
+
+
+def _security(rule: Rule) -> list[Json]:
+    """The ways in: none is needed, or a bearer or an API key with the permission."""
+    if rule.open:
+        return []
+    scopes = [rule.permission] if rule.permission else []
+    return [{"bearer": scopes}, *([{"apiKey": scopes}] if rule.keys else [])]
 
 
 def _parameters(route: Route, method: str, operation: Operation, schemas: _Schemas) -> list[Json]:
@@ -249,8 +257,7 @@ def _problem_codes(
     if not is_public:
         codes.append("UNAUTHENTICATED")
         codes.append("TOKEN_EXPIRED")
-    if operation.permission:
-        codes.append("FORBIDDEN")
+        codes += ["FORBIDDEN", "TENANT_SUSPENDED", "QUOTA_EXCEEDED"]
     if route.parameters:
         codes.append("NOT_FOUND")
     if operation.body is not None:

@@ -1,7 +1,7 @@
-"""What a handler says about itself, for the OpenAPI document.
+"""What a handler says about itself: for the OpenAPI document, and for who may call it.
 
 A handler carries it as ``opt={"operation": Operation(...)}``; ``openapi`` turns all of them into
-the document.
+the document, ``doors`` into the table that is enforced.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     errors beyond those that every call may answer. ``query`` is the struct given to
     ``validation.query``. ``examples`` are bodies by name.
 
-    ``open`` is found from the path where it is None. ``if_match``, ``idempotent`` and ``fresh``
+    Who may call it: anybody where ``open`` (found from the path where it is None); else whoever has
+    ``permission``, or any principal where that is None. ``keys`` says whether an API key may; where
+    None, it may what has a permission that it can be given. ``doors.Access`` enforces it.
+
+    ``if_match``, ``idempotent`` and ``fresh``
     add the headers of the three conventions; where None, they follow from the method: PATCH and
     DELETE need If-Match, every write takes an Idempotency-Key, and a read takes a
     Consistency-Token only where it says so.
@@ -48,6 +52,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     response_example: Any = None
     open: bool | None = None
     permission: str | None = None
+    keys: bool | None = None
     if_match: bool | None = None
     idempotent: bool | None = None
     fresh: bool = False

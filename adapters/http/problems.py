@@ -184,6 +184,12 @@ for _code, _status, _title, _explanation in (
         "You are known, but what you asked for needs a permission that you do not have.",
     ),
     (
+        "TENANT_SUSPENDED",
+        403,
+        "The tenant is suspended",
+        "An operator has suspended the tenant that this belongs to. Nothing is lost; ask them.",
+    ),
+    (
         "NOT_FOUND",
         404,
         "Not found",
@@ -281,6 +287,12 @@ for _code, _status, _title, _explanation in (
         429,
         "Too many requests",
         "Wait for the seconds that `Retry-After` names. `RateLimit` tells what is left.",
+    ),
+    (
+        "QUOTA_EXCEEDED",
+        429,
+        "The key's monthly quota is used up",
+        "Wait until the month is over (`Retry-After`), or give the key a larger quota.",
     ),
     (
         "INTERNAL_ERROR",

@@ -74,6 +74,9 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
     async def forget_exports() -> int:
         return await files(side.bulk, side.keys).sweep()
 
+    async def forget_keys() -> int:
+        return await side.api_keys.sweep(datetime.now(UTC) - timedelta(days=1))
+
     async def erase_departed() -> int:
         now = datetime.now(UTC)
         return await ask_for_erasures(side.departures, erasing(side, offers, now), now)
@@ -90,6 +93,7 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
             forget_answers,
             forget_logins,
             forget_exports,
+            forget_keys,
             erase_departed,
             side.mail_tokens.sweep,
             trim_logs,

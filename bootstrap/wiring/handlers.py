@@ -13,23 +13,29 @@ import read_api.account_pages
 import read_api.accounts
 import read_api.audit
 import read_api.exports
+import read_api.flags
 import read_api.journal
 import read_api.journal_history
 import read_api.journal_overview
+import read_api.keys
 import read_api.logins
 import read_api.operations
 import read_api.ops
+import read_api.tenants
 import write_api.accounts
 import write_api.exports
+import write_api.flags
 import write_api.github
 import write_api.journal
 import write_api.journal_import
+import write_api.keys
 import write_api.leaving
 import write_api.logins
 import write_api.operations
 import write_api.ops
 import write_api.recovery
 import write_api.second_factor
+import write_api.tenants
 from adapters.audit import PostgresAuditLog
 from adapters.event_store.store import PostgresEventStore
 from adapters.exports import PostgresExports
@@ -38,6 +44,7 @@ from adapters.http.errors import Mapper
 from adapters.http.health import health_handlers
 from adapters.http.links import Links
 from adapters.http.pages import problem_handlers
+from adapters.keys import PostgresKeys
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
 from adapters.tokens import KeyRing
@@ -70,6 +77,7 @@ ERRORS: dict[type[Exception], Mapper] = {
     **write_api.logins.ERRORS,
     **write_api.second_factor.ERRORS,
     **write_api.github.ERRORS,
+    **write_api.tenants.ERRORS,
 }
 """How the contexts' own refusals are answered."""
 
@@ -112,6 +120,11 @@ def write_handlers(
             max_bytes=side.settings.max_import_bytes,
         ),
         *write_api.exports.routes(answering, side.store, side.operations, offers, uuid7),
+        *write_api.keys.routes(
+            answering, side.store, side.api_keys, side.api_keys.last_used, uuid7
+        ),
+        *write_api.tenants.routes(answering, side.store, side.api_keys.changed, uuid7),
+        *write_api.flags.routes(answering, side.store),
         *write_api.operations.routes(side.operations, side.store, uuid7),
         *write_api.ops.routes(
             answering, side.store, side.operations, offers, side.care, uuid7, RANGED
@@ -131,6 +144,7 @@ def read_handlers(
     audit: PostgresAuditLog,
     exports: PostgresExports,
     links: Links,
+    api_keys: PostgresKeys,
 ) -> list[HTTPRouteHandler]:
     """Everything that answers."""
     return [
@@ -143,6 +157,9 @@ def read_handlers(
             operations, lambda operation: read_api.exports.with_link(operation, links)
         ),
         *read_api.exports.routes(exports, links),
+        *read_api.keys.routes(reader, freshness, cursors, api_keys),
+        *read_api.tenants.routes(reader, freshness, streams, cursors),
+        *read_api.flags.routes(reader, freshness, cursors),
         *read_api.ops.routes(oversight, cursors),
         *read_api.account_pages.routes(),
         *read_api.audit.routes(audit, freshness, cursors),
@@ -164,7 +181,7 @@ def described(settings: Settings) -> list[HTTPRouteHandler]:
     stand_in = cast("Any", StandIn())
     github = stand_in if settings.github_client_id is not None else None
     return [
-        *read_handlers(*[stand_in] * 11),
+        *read_handlers(*[stand_in] * 12),
         *write_handlers(stand_in, stand_in, stand_in, github, stand_in, stand_in),
         *health_handlers(stand_in),
         *problem_handlers,

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from adapters.audit import PostgresAuditLog
-from adapters.authentication import EndedLogins, TokenAuthenticator
 from adapters.credentials import PostgresCredentials
 from adapters.event_store.store import PostgresEventStore
 from adapters.event_store.subject_keys import SubjectKeys
@@ -18,6 +17,7 @@ from adapters.http.health import health_handlers
 from adapters.http.limits import RateLimiter
 from adapters.http.links import Links
 from adapters.http.pages import problem_handlers
+from adapters.keys import PostgresKeys
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
 from adapters.postgres.freshness import ProjectionWatch
@@ -36,6 +36,7 @@ from bootstrap.wiring.databases import (
     same_database,
     write_dsn_of,
 )
+from bootstrap.wiring.entrance import Entrance
 from bootstrap.wiring.exports import files
 from bootstrap.wiring.handlers import described, read_handlers
 from bootstrap.wiring.keys import sealer_of
@@ -59,7 +60,15 @@ def read_api_app(settings: Settings) -> Any:
     streams = PostgresEventStore(beside, beside, sealer, lambda position: None, subjects)
     credentials = PostgresCredentials(beside)
     keys = KeyRing(credentials)
-    ended = EndedLogins(credentials, keys, dsn=dsn, role=READ)
+    entrance = Entrance(
+        credentials,
+        keys,
+        streams,
+        events=beside,
+        views=reads[0],
+        dsn=dsn if same else write_dsn_of(settings),
+        role=READ if same else WRITE,
+    )
     watch = ProjectionWatch(dsn, role=READ, pipeline=reads[0])
     limiter = RateLimiter(settings.rate_limit_per_minute, cache)
     requests = RequestLog("read-api", slow)
@@ -78,6 +87,7 @@ def read_api_app(settings: Settings) -> Any:
         PostgresAuditLog(slow, subjects),
         files(slow, subjects),
         Links(sealer.secret("links")),
+        PostgresKeys(beside),
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
 
@@ -90,9 +100,8 @@ def read_api_app(settings: Settings) -> Any:
             stack.push_async_callback(cache.aclose)
             await watch.open()
             stack.push_async_callback(watch.close)
-            await ended.start()
-            stack.push_async_callback(ended.close)
             await stack.enter_async_context(subjects.heeding(beside))
+            await stack.enter_async_context(entrance.opened())
             await stack.enter_async_context(sharing(limiter))
             await stack.enter_async_context(logging_requests(requests))
             yield
@@ -105,7 +114,7 @@ def read_api_app(settings: Settings) -> Any:
             errors=UNAVAILABLE,
             lifespan=[lifespan],
         ),
-        TokenAuthenticator(keys, ended),
+        entrance,
         limiter,
         requests,
     )

@@ -16,17 +16,19 @@ import write_api.journal_import
 import write_api.logins
 import write_api.operations
 import write_api.ops
-from adapters.authentication import TokenAuthenticator
 from adapters.http.access_log import AccessLog
 from adapters.http.addresses import UNIX
 from adapters.http.conventions import Conventions
+from adapters.http.cors import Cors
 from adapters.http.docs import openapi_handlers
+from adapters.http.doors import Access
 from adapters.http.errors import Mapper, unavailable
 from adapters.http.limits import RateLimiter
 from adapters.http.metrics import HttpMetrics
 from adapters.http.routes import Routes
 from adapters.request_log import RequestLog
 from bootstrap.settings import Settings
+from bootstrap.wiring.entrance import Entrance
 from bootstrap.wiring.handlers import described
 
 UNAVAILABLE: dict[type[Exception], Mapper] = {
@@ -64,17 +66,18 @@ def served(
     settings: Settings,
     service: str,
     app: Any,
-    authenticator: TokenAuthenticator,
+    entrance: Entrance,
     limiter: Any,
     requests: RequestLog,
 ) -> Conventions:
     """An API as clients see it: the application within the conventions."""
     handlers = described(settings)
+    everything = [*handlers, *openapi_handlers(handlers)]
     policy: Literal["all", "notable"] = "all" if settings.log_level == "debug" else "notable"
     return Conventions(
         app,
         service=service,
-        authenticator=authenticator,
+        authenticator=entrance.authenticator,
         limiter=limiter,
         max_body_bytes=settings.max_body_bytes,
         body_limits={write_api.journal_import.PATH: settings.max_import_bytes},
@@ -85,5 +88,7 @@ def served(
         request_log=requests,
         body_timeout=settings.body_timeout,
         hsts_seconds=settings.hsts_seconds,
-        routes=Routes([*handlers, *openapi_handlers(handlers)]),
+        routes=Routes(everything),
+        access=Access(everything),
+        cors=Cors(settings.cors_origins, lambda: entrance.standing.origins),
     )

@@ -8,15 +8,19 @@ from contextlib import asynccontextmanager
 from uuid_utils.compat import uuid7
 
 import commands.accounts  # importing these registers their handlers with the bus
+import commands.flags
 import commands.journal
 import commands.journal_import
-import commands.ops  # noqa: F401
+import commands.keys
+import commands.ops
+import commands.tenants  # noqa: F401
 from adapters.attempts import RedisAttempts
 from adapters.credentials import PostgresCredentials
 from adapters.departures import PostgresDepartures
 from adapters.event_store.store import PostgresEventStore
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.github import GithubOverHttp, PostgresGithubLinks
+from adapters.keys import PostgresKeys
 from adapters.mail_tokens import PostgresMailTokens
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresCare
@@ -52,6 +56,7 @@ class WriteSide:
         )
         self.bus = Bus(self.store)
         self.credentials = PostgresCredentials(self.reads, self.sealer)
+        self.api_keys = PostgresKeys(self.reads)
         self.second_factor = SecondFactor(
             bus=self.bus,
             store=self.store,

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import write_api.answering
-from adapters.authentication import EndedLogins, TokenAuthenticator
 from adapters.http.app import application
 from adapters.http.health import health_handlers
 from adapters.http.limits import RateLimiter
@@ -19,6 +18,7 @@ from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import READ, WRITE, read_dsn_of, write_dsn_of
+from bootstrap.wiring.entrance import Entrance
 from bootstrap.wiring.handlers import ERRORS, write_handlers
 from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
 from bootstrap.wiring.write_side import WriteSide
@@ -30,7 +30,15 @@ def write_api_app(settings: Settings) -> Any:
     side = WriteSide(settings)
     reads = Pipeline(read_dsn_of(settings), role=READ)
     keys = KeyRing(side.credentials)
-    ended = EndedLogins(side.credentials, keys, dsn=write_dsn_of(settings), role=WRITE)
+    entrance = Entrance(
+        side.credentials,
+        keys,
+        side.store,
+        events=side.reads,
+        views=reads,
+        dsn=write_dsn_of(settings),
+        role=WRITE,
+    )
     limiter = RateLimiter(settings.rate_limit_per_minute, side.cache)
     requests = RequestLog("write-api", side.bulk)
     offers = Offers(redis_broker(settings.redis_url or "", works=False))
@@ -46,8 +54,7 @@ def write_api_app(settings: Settings) -> Any:
             await reads.open()
             stack.push_async_callback(reads.close)
             await side.ensure_key()
-            await ended.start()
-            stack.push_async_callback(ended.close)
+            await stack.enter_async_context(entrance.opened())
             await stack.enter_async_context(sharing(limiter))
             await stack.enter_async_context(logging_requests(requests))
             yield
@@ -61,7 +68,7 @@ def write_api_app(settings: Settings) -> Any:
             errors={**UNAVAILABLE, **errors},
             lifespan=[lifespan],
         ),
-        TokenAuthenticator(keys, ended),
+        entrance,
         limiter,
         requests,
     )

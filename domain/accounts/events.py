@@ -6,9 +6,11 @@ person is typed ``Personal``. In the revisions a field that did not change is ``
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from domain.event import Event, Personal
@@ -204,3 +206,156 @@ class LoginEnded(Event, frozen=True, kw_only=True):
     login_id: UUID
     user_id: UUID
     reason: Literal["refresh_token_reused"]
+
+
+class Conditions(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """When a key's permission holds: all that is named must.
+
+    ``methods`` of HTTP, ``ids`` of which one must be the first id in the call's path, ``until``
+    when at the latest.
+    """
+
+    methods: (
+        Annotated[
+            tuple[Literal["GET", "POST", "PUT", "PATCH", "DELETE"], ...],
+            Meta(min_length=1, max_length=5),
+        ]
+        | None
+    ) = None
+    ids: Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=100)] | None = None
+    until: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class KeyPermission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a key may do: ``resource:action``, always or under conditions."""
+
+    permission: Annotated[str, Meta(max_length=64, pattern=r"^[a-z][a-z_-]*:[a-z][a-z_-]*$")]
+    conditions: Conditions | None = None
+
+
+KeyState = Literal["active", "inactive", "suspended"]
+TenantState = Literal["active", "suspended", "deleted"]
+Role = Literal["admin", "member", "viewer"]
+
+
+class KeyMade(Event, frozen=True, kw_only=True):
+    """A person has an API key, that acts for them. The key itself is in no event."""
+
+    TOPIC: ClassVar[str] = "accounts.KeyMade.v1"
+
+    key_id: UUID
+    user_id: UUID
+    tenant_id: UUID
+    prefix: str
+    name: Personal
+    permissions: tuple[KeyPermission, ...]
+    limit_per_minute: int | None = None
+    limit_per_hour: int | None = None
+    monthly_quota: int | None = None
+    allowed_addresses: tuple[Personal, ...] = ()
+    allowed_origins: tuple[Personal, ...] = ()
+    expires_at: datetime | None = None
+    state: KeyState = "active"
+
+
+class KeyRevised(Event, frozen=True, kw_only=True):
+    """An API key may be used otherwise from now on."""
+
+    TOPIC: ClassVar[str] = "accounts.KeyRevised.v1"
+
+    key_id: UUID
+    user_id: UUID
+    name: Personal | UnsetType = UNSET
+    permissions: tuple[KeyPermission, ...] | UnsetType = UNSET
+    limit_per_minute: int | UnsetType | None = UNSET
+    limit_per_hour: int | UnsetType | None = UNSET
+    monthly_quota: int | UnsetType | None = UNSET
+    allowed_addresses: tuple[Personal, ...] | UnsetType = UNSET
+    allowed_origins: tuple[Personal, ...] | UnsetType = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+    state: KeyState | UnsetType = UNSET
+
+
+class KeyDeleted(Event, frozen=True, kw_only=True):
+    """An API key is gone for good."""
+
+    TOPIC: ClassVar[str] = "accounts.KeyDeleted.v1"
+
+    key_id: UUID
+    user_id: UUID
+
+
+class TenantCreated(Event, frozen=True, kw_only=True):
+    """There is a tenant; ``user_id`` is its first admin. A personal one is theirs alone."""
+
+    TOPIC: ClassVar[str] = "accounts.TenantCreated.v1"
+
+    tenant_id: UUID
+    user_id: UUID
+    personal: bool
+    name: Personal | None = None
+
+
+class TenantRenamed(Event, frozen=True, kw_only=True):
+    """A tenant has another name; ``user_id`` is who gave it."""
+
+    TOPIC: ClassVar[str] = "accounts.TenantRenamed.v1"
+
+    tenant_id: UUID
+    user_id: UUID
+    name: Personal
+
+
+class MemberAdded(Event, frozen=True, kw_only=True):
+    """A person belongs to a shared tenant."""
+
+    TOPIC: ClassVar[str] = "accounts.MemberAdded.v1"
+
+    tenant_id: UUID
+    user_id: UUID
+    role: Role
+
+
+class MemberRoleChanged(Event, frozen=True, kw_only=True):
+    """A member has another role."""
+
+    TOPIC: ClassVar[str] = "accounts.MemberRoleChanged.v1"
+
+    tenant_id: UUID
+    user_id: UUID
+    role: Role
+
+
+class MemberRemoved(Event, frozen=True, kw_only=True):
+    """A person belongs to a shared tenant no more."""
+
+    TOPIC: ClassVar[str] = "accounts.MemberRemoved.v1"
+
+    tenant_id: UUID
+    user_id: UUID
+
+
+class TenantSuspended(Event, frozen=True, kw_only=True):
+    """Nobody gets in until the tenant is reactivated."""
+
+    TOPIC: ClassVar[str] = "accounts.TenantSuspended.v1"
+
+    tenant_id: UUID
+
+
+class TenantReactivated(Event, frozen=True, kw_only=True):
+    """The tenant is open again."""
+
+    TOPIC: ClassVar[str] = "accounts.TenantReactivated.v1"
+
+    tenant_id: UUID
+
+
+class TenantDeleted(Event, frozen=True, kw_only=True):
+    """The tenant is gone, unless an operator brings it back."""
+
+    TOPIC: ClassVar[str] = "accounts.TenantDeleted.v1"
+
+    tenant_id: UUID

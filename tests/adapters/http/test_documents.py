@@ -161,7 +161,8 @@ def test_parameters_come_from_the_query_the_path_and_the_conventions(api: dict[s
 def test_open_calls_say_so(api: dict[str, Any]) -> None:
     assert api["paths"]["/v1/auth/login"]["post"]["security"] == []
     assert "401" not in api["paths"]["/v1/auth/login"]["post"]["responses"]
-    assert "security" not in api["paths"]["/v1/notes"]["post"]
+    scopes = ["notes:write"]
+    assert api["paths"]["/v1/notes"]["post"]["security"] == [{"bearer": scopes}, {"apiKey": scopes}]
     assert api["security"] == [{"bearer": []}, {"apiKey": []}]
     assert set(api["components"]["securitySchemes"]) == {"bearer", "apiKey"}
 

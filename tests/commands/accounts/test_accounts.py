@@ -67,7 +67,7 @@ async def test_an_address_is_registered_once_however_it_is_cased(world: World) -
     await world.do(ada())
     with pytest.raises(EmailInUse):
         await world.do(ada(email="ADA@example.COM"), user=2)
-    assert len(world.store.events) == 2
+    assert len(world.store.events) == 3
 
 
 async def test_a_name_is_given_once_however_it_is_cased(world: World) -> None:
@@ -97,7 +97,7 @@ async def test_a_stale_revision_is_refused_and_an_empty_one_changes_nothing(worl
     with pytest.raises(Stale):
         await world.do(RevisePerson(1, Changes(bio="x")))
     assert (await world.do(RevisePerson(2, Changes(display_name="Ada")))).version == 2
-    assert len(world.store.events) == 2
+    assert len(world.store.events) == 3
 
 
 async def test_nobody_revises_a_person_who_is_not_there(world: World) -> None:

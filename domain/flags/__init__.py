@@ -1,0 +1,1 @@
+"""Feature flags: who gets to see what is being tried out."""
