@@ -48,10 +48,8 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 def _of_person(person: Person) -> Iterator[Name]:
-    # An erased person has no address any more, and none that anybody could claim.
-    if person.email:
-        yield EMAIL, email_key(person.email)
-    if person.username:
+    yield EMAIL, email_key(person.email)
+    if person.username is not None:
         yield USERNAME, username_key(person.username)
 
 
@@ -83,10 +81,12 @@ def turns(holds: Holds, stream: Iterable[Recorded]) -> Iterator[Turn]:
     """
     state: Any = None
     held: frozenset[Name] = frozenset()
-    firm = False
+    firm = erased = False
     for recorded in stream:
         state = holds.aggregate.evolve(state, recorded)
-        names, was_firm = frozenset(holds.names(state)), firm
+        # Whoever was erased holds nothing any more: not an address, and not a day either.
+        erased = erased or recorded.erased
+        names, was_firm = frozenset(() if erased else holds.names(state)), firm
         firm = holds.firmly(state)
         taken = (names if not was_firm else names - held) if firm else frozenset()
         for kind, key in sorted(taken):
