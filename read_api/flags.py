@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Request, get
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.conditional import etag, not_modified
 from adapters.http.context import principal_of, require
 from adapters.http.cursors import Cursors
 from adapters.http.envelope import PageMeta
+from adapters.http.handlers import get
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem
 from adapters.http.responses import Answer, ok, unchanged

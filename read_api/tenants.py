@@ -12,13 +12,14 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
-from litestar import Request, get
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.conditional import etag, not_modified
 from adapters.http.context import principal_of
 from adapters.http.cursors import Cursors
 from adapters.http.envelope import PageMeta
+from adapters.http.handlers import get
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem
 from adapters.http.responses import Answer, ok, unchanged

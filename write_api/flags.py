@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from litestar import Request, delete, patch, put
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import header, require
+from adapters.http.handlers import delete, patch, put
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem, invalid
 from adapters.http.responses import Answer, no_content, ok
@@ -96,7 +97,6 @@ def routes(answering: Answering, store: EventStore) -> list[HTTPRouteHandler]:
 
     @delete(
         _ONE,
-        status_code=200,  # Litestar wants 204 without a response object; ours says 204 itself
         opt={
             "operation": Operation(
                 summary="Delete a feature flag",

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from litestar import Request, delete, patch, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import principal_of
+from adapters.http.handlers import delete, patch, post
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem
 from adapters.http.responses import Answer, no_content, ok
@@ -144,7 +145,6 @@ def routes(
 
     @delete(
         _ONE,
-        status_code=200,  # Litestar wants 204 without a response object; ours says 204 itself
         opt={
             "operation": Operation(
                 summary="Delete an API key",

@@ -11,13 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, delete, patch, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import header, principal_of
 from adapters.http.errors import Mapper
+from adapters.http.handlers import delete, patch, post
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem, register
 from adapters.http.responses import Answer, no_content, ok
@@ -175,7 +176,6 @@ def _of_tenants(
 
     @delete(
         _ONE,
-        status_code=200,  # Litestar wants 204 without a response object; ours says 204 itself
         opt={
             "operation": Operation(
                 summary="Delete a shared tenant",
@@ -256,7 +256,6 @@ def _of_members(answering: Answering, store: EventStore) -> list[HTTPRouteHandle
 
     @delete(
         _MEMBER,
-        status_code=200,  # Litestar wants 204 without a response object; ours says 204 itself
         opt={
             "operation": Operation(
                 summary="Take a member out of a tenant",
