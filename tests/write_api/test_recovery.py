@@ -12,12 +12,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import msgspec
 import psycopg
 import pytest
 
+from adapters.mail.erasure import SentMail
+from adapters.mail.folder import FolderMail
+from adapters.postgres.pipeline import Pipeline
 from bootstrap import wiring
 from bootstrap.settings import Settings
 from bootstrap.wiring.reacting import REACTIONS
@@ -249,6 +253,35 @@ async def test_nothing_in_the_store_and_no_answer_holds_a_token(
             for row in owner.execute(f"SELECT t::text FROM {table} t"):
                 assert not any(token in row[0] for token in tokens), table
                 assert not any(token.encode().hex() in row[0] for token in tokens), table
+
+
+async def test_an_erasure_takes_every_letter_and_what_names_the_person(
+    at: Post, database: Database
+) -> None:
+    ana, other = await at.register(), await at.register()
+    await at.call("request-password-reset", {"email": ana["email"]})
+    for address, template in (
+        (ana["email"], "verify_email"),
+        (ana["email"], "reset_password"),
+        (other["email"], "verify_email"),
+    ):
+        await at.letter(address, template)
+    await at.settled(database)
+    pipeline = Pipeline(database.write_dsn, role="mindstream_write")
+    await pipeline.open()
+    user_id = UUID(ana["answer"]["id"])
+    erasing = SentMail(pipeline, FolderMail(at.folder, "x@y"))
+    assert await erasing.erase(user_id) == 2
+    assert await erasing.erase(user_id) == 0
+    await pipeline.close()
+    assert (at.letters(ana["email"]), len(at.letters(other["email"]))) == ([], 1)
+    with psycopg.connect(database.owner_dsn) as owner:
+        left = owner.execute(
+            "SELECT (SELECT count(*) FROM reaction_effects WHERE subject_id = %(id)s)"
+            " + (SELECT count(*) FROM accounts_mail_tokens WHERE user_id = %(id)s)",
+            {"id": user_id},
+        ).fetchone()
+    assert left == (0,)
 
 
 async def test_reactions_begin_at_the_set_up(at: Post, database: Database) -> None:
