@@ -31,6 +31,18 @@ def test_the_documentation_shows_every_call(browser: Chromium, anonymous: httpx.
             assert operation["summary"] in shown
 
 
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [("verify-email", "Confirm your address"), ("reset-password", "Set a new password")],
+)
+def test_the_pages_that_letters_lead_to(
+    browser: Chromium, anonymous: httpx.Client, path: str, title: str
+) -> None:
+    page, console = browser.open(f"{anonymous.base_url}/account/{path}#token=x")
+    assert console == []
+    assert f"<h1 id=\"title\">{title}</h1>" in page
+
+
 @pytest.mark.parametrize("path", ["/problems", "/problems/not-found"])
 def test_the_pages_of_problems(browser: Chromium, anonymous: httpx.Client, path: str) -> None:
     page, console = browser.open(f"{anonymous.base_url}{path}")

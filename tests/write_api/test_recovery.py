@@ -226,7 +226,7 @@ async def test_known_and_unknown_addresses_are_answered_alike_and_as_fast(at: Po
         shapes.add((answer.status_code, str(body["data"]), body["message"], len(answer.content)))
     assert len(shapes) == 1
     medians = [statistics.median(each) for each in taken.values()]
-    # Both append one event: without that an unknown address takes half as long.
+    # They differ by 0.2 % where nothing else runs (decision 0016); here other tests may.
     assert max(medians) < 1.35 * min(medians), taken
 
 
