@@ -92,6 +92,20 @@ CANCEL_OPERATORS = Statement(
     f"{_CANCEL} WHERE id = $1 AND {_OPERATORS} RETURNING {_SHAPE}",
     ("uuid",),
 )
+UNCLAIMED_REBUILDS = Statement(
+    "operation_unclaimed_rebuilds",
+    """
+    SELECT DISTINCT ON (params->>'projection') id FROM operations
+    WHERE state IN ('pending', 'running') AND kind = 'projection.rebuild'
+      AND (lease_until IS NULL OR lease_until < now())
+      AND NOT cancel_requested AND NOT pause_requested
+      AND params->>'projection' <> $1
+      AND params->'options'->>'key' IS NULL AND params->'options'->>'from' IS NULL
+      AND params->'options'->>'to' IS NULL
+    ORDER BY params->>'projection', created_at
+    """,
+    ("text",),
+)
 CANCEL_REBUILDS = Statement(
     "operation_cancel_rebuilds",
     f"{_CANCEL} WHERE {_REBUILDS_OF} RETURNING {_SHAPE}",
@@ -368,6 +382,11 @@ class PostgresOperations:
         """The rebuilds of a projection that have not ended, oldest first."""
         [rows] = await self._pipeline.run((OPEN_REBUILDS, (projection,)))
         return [operation_of(row) for row in rows]
+
+    async def unclaimed_rebuilds(self, but: str) -> Sequence[UUID]:
+        """Open rebuilds of whole projections that nobody works on, one for each but ``but``."""
+        [rows] = await self._pipeline.run((UNCLAIMED_REBUILDS, (but,)))
+        return [row[0] for row in rows]
 
     async def cancel_rebuilds(self, projection: str) -> Sequence[Operation]:
         """Ask for the end of a projection's rebuilds."""

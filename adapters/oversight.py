@@ -1,7 +1,8 @@
 """What operators see and do in the database: the SQL behind their calls and their command line.
 
 Owns reading of statuses, quarantine, events and operations across all people, and what is changed
-of quarantined items. ``projections.oversight.Oversight`` and ``write_api.ops.Care`` are the ports.
+of quarantined items. ``projections.oversight.Oversight`` and ``write_api.ops_quarantine.Care`` are
+the ports.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ class PostgresOversight:
 
 
 class PostgresCare:
-    """``write_api.ops.Care``: retries and discards; the pipeline's role is ``mindstream_write``.
+    """Implements ``Care``: retries and discards; the pipeline's role is ``mindstream_write``.
 
     ``noting`` notes an action before it is done, where the caller does not.
     """

@@ -1,15 +1,16 @@
 """The engine as workers call it: by the names of projections, on this database.
 
-``workers.projections.Engine`` is the port.
+``workers.rebuilding.Engine`` is the port.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 
 from adapters.event_store.metadata import SourceWithMetadata
@@ -17,13 +18,42 @@ from adapters.event_store.source import PostgresSource
 from adapters.event_store.subject_keys import SubjectKeys
 from bootstrap.views import VIEWS, view
 from projections.engine import rebuild as engine
-from projections.engine.rebuild import Options, Progress, Signal
+from projections.engine.rebuild import Options, Progress, Signal, Wish
+from projections.engine.repair import key_of
 from projections.engine.runner import LOOK
 from projections.engine.telemetry import STATUSES, ProjectionStatus, statuses_of
+from projections.engine.view import RowView
+from workers.rebuilding import Asked
 
 ROLE = "mindstream_project"
-RANGED = {each.name: bool(getattr(each, "ranged", False)) for each in VIEWS}
-"""Every projection that can be rebuilt, and whether for a range of time."""
+
+
+class Rebuildable(msgspec.Struct, frozen=True):
+    """What may be asked of a view: ``write_api.ops_projections.Rebuildable``."""
+
+    view: RowView[Any]
+
+    @property
+    def ranged(self) -> bool:
+        """Whether a range of time can be rebuilt."""
+        return self.view.ranged
+
+    @property
+    def key(self) -> str:
+        """The columns that a key is made of."""
+        return "/".join(self.view.key)
+
+    def takes(self, key: str) -> bool:
+        """Whether the text is a key of its rows."""
+        try:
+            key_of(self.view, key)
+        except engine.UnknownKey:
+            return False
+        return True
+
+
+REBUILDABLE = {each.name: Rebuildable(each) for each in VIEWS}
+"""Every projection that can be rebuilt."""
 
 
 class DirectEngine:
@@ -58,6 +88,21 @@ class DirectEngine:
             operation_id=operation_id,
             heed=heed,
             role=ROLE,
+        )
+
+    def rebuild_together(self, asked: Sequence[Asked]) -> None:
+        """Build all of them anew from one reading."""
+        wishes = []
+        for one in asked:
+            try:
+                found = view(one.name)
+            except KeyError as error:
+                one.ended(error)
+            else:
+                wish = Wish(found, one.options, one.operation_id, one.heed, one.ended)
+                wishes.append(wish)
+        engine.rebuild_together(
+            self._dsn, lambda found: self._sources(found.name), wishes, role=ROLE
         )
 
     def verify(self, name: str, heed: Callable[[Progress], Signal]) -> engine.Verified:

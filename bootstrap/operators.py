@@ -69,13 +69,16 @@ class Desk:
             params=params,
         )
 
-    async def ask(self, kind: str, params: dict[str, Any]) -> Operation:
-        """Accept work for a worker."""
-        new = self.new(kind, params)
-        await self.note(new)
-        operation = await self._operations.accept(new)
-        await self._offers.offer(kind, operation.id)
-        return operation
+    async def ask_all(self, kind: str, params: Sequence[dict[str, Any]]) -> list[Operation]:
+        """Accept all of it before a worker hears of any, so that it can be done together."""
+        accepted = []
+        for each in params:
+            new = self.new(kind, each)
+            await self.note(new)
+            accepted.append(await self._operations.accept(new))
+        for operation in accepted:
+            await self._offers.offer(kind, operation.id)
+        return accepted
 
     async def note(self, new: NewOperation) -> None:
         """Note for the audit log that this is about to be done."""

@@ -145,6 +145,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, msgspec.Meta(ge=1, le=3650)], _says("Days that the log of requests is kept")
     ] = 90
 
+    rebuild_changed_projections: Annotated[
+        bool, _says("Rebuild a view by itself when its version has changed; else it waits")
+    ] = False
+
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The trusted proxies as networks."""

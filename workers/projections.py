@@ -1,19 +1,15 @@
 """What operators ask of projections, done by a worker: rebuild, verify, roll back, pause, resume.
 
-Owns the way between an operation and the engine: the lease is kept while the engine works in a
-thread of its own, progress goes into the operation, and what operators want of it (to wait, to
-end) goes back. A rebuild survives its worker: whoever takes it next goes on from the shadow.
-
-What is done to tables is the engine's; ``bootstrap/engine.py`` implements the port.
+Owns the life of such an operation: it is claimed, its lease is kept, and it ends with a result or a
+reason, or is given back for another try. A rebuild survives its worker: whoever is next goes on
+from the shadow. What goes between it and the engine is ``rebuilding``'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import dramatiq
@@ -30,18 +26,18 @@ from domain.operation import (
     Failure,
 )
 from projections.engine import rebuild as engine_of
-from projections.engine.rebuild import Options, Progress, Signal
-from projections.engine.telemetry import ProjectionStatus
 from workers.broker import QUEUE, TIME_LIMIT
 from workers.operations import (
     LEASE,
     MAX_ATTEMPTS,
     Cancelled,
     LeaseLost,
-    Operations,
     Run,
     owner_name,
 )
+from workers.rebuilding import Busy, Params, Party, Tending, fold, whole
+
+__all__ = ["KINDS", "Tending", "TooLate", "declare_projections", "tend"]
 
 log = structlog.get_logger()
 
@@ -52,84 +48,10 @@ BUSY = 1.0
 """Seconds before it is tried again whether another one has left the projection alone."""
 LOOK_EVERY = 0.1
 """Seconds between looks whether a pause has shown."""
-LEAVES_WITHIN = 3.0
-"""Seconds that the engine has to leave, when the worker shuts down."""
-HEED_WITHIN = 15.0
-"""Seconds that the engine waits to be told what is wanted, before it gives up its turn."""
-
-Heed = Callable[[Progress], Signal]
-
-
-class Params(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operation was asked for; ``generation`` is the live one when it was first begun."""
-
-    projection: str
-    options: dict[str, Any] = {}
-    generation: int | None = None
-
-
-class Rebuilds(Operations, Protocol):
-    """The operations, and those among them that rebuild a projection."""
-
-    async def note(self, operation_id: UUID, owner: str, params: dict[str, Any]) -> None:
-        """Keep other params with it, for whoever takes it next."""
-        ...
-
-    async def pause_rebuilds(self, projection: str, paused: bool) -> Sequence[UUID]:
-        """Have the open rebuilds of a projection wait, or go on; their ids."""
-        ...
-
-
-class Engine(Protocol):
-    """What can be done to projections by name; each call blocks.
-
-    They raise what ``projections.engine.rebuild`` raises, KeyError for an unknown name.
-    """
-
-    def rebuild(self, name: str, options: Options, operation_id: UUID, heed: Heed) -> Any:
-        """Build it anew; the report."""
-        ...
-
-    def verify(self, name: str, heed: Heed) -> Any:
-        """Compare it with a fold of the events; what was found."""
-        ...
-
-    def rollback(self, name: str) -> Any:
-        """Serve the kept generation again; the report."""
-        ...
-
-    def set_paused(self, name: str, paused: bool) -> bool:
-        """Have its projector leave it alone, or take it up; False where it was never begun."""
-        ...
-
-    def status(self, name: str) -> ProjectionStatus | None:
-        """How it is, None where it was never begun."""
-        ...
-
-    @property
-    def notices_within(self) -> float:
-        """Seconds after which a projector has taken note of a pause, or of its end."""
-        ...
-
-
-class Tending(msgspec.Struct, frozen=True):
-    """What the actors need; ``at_once`` bounds how many may fold at the same time."""
-
-    operations: Rebuilds
-    engine: Engine
-    at_once: asyncio.Semaphore
-
-
-class Interrupted(Exception):
-    """The worker shuts down: the engine is to leave everything as it is, for the next one."""
 
 
 class TooLate(Exception):
     """The rebuild that was to be paused has ended."""
-
-
-class Busy(Exception):
-    """Another operation works on the projection, or all places are taken: it must wait."""
 
 
 def declare_projections(broker: dramatiq.Broker, tending: Callable[[], Awaitable[Tending]]) -> None:
@@ -150,18 +72,36 @@ def declare_projections(broker: dramatiq.Broker, tending: Callable[[], Awaitable
 
 
 async def tend(operation_id: UUID, tending: Tending) -> None:
-    """Work on an operation until it ends, is cancelled, or is somebody else's."""
+    """Work on an operation until it ends, is cancelled, or is somebody else's.
+
+    Rebuilds that nobody has begun yet are taken along, so that they share a reading of the events.
+    """
     operations, owner = tending.operations, owner_name()
     claimed = await operations.claim(operation_id, owner, LEASE)
     if claimed is None:
         return
+    company = [claimed]
+    if whole(claimed):
+        others = await operations.unclaimed_rebuilds(claimed.params["projection"])
+        claims = [await operations.claim(other, owner, LEASE) for other in others]
+        company += [each for each in claims if each is not None]
+    party = Party(tending, len(company))
+    tended = (_tend(each, tending, party, owner) for each in company)
+    # One whose end cannot be written does not stop the others.
+    for left in await asyncio.gather(*tended, return_exceptions=True):
+        if isinstance(left, BaseException):
+            raise left
+
+
+async def _tend(claimed: Claimed, tending: Tending, party: Party, owner: str) -> None:
+    operations, operation_id = tending.operations, claimed.id
     try:
         if claimed.attempts > MAX_ATTEMPTS:
             error = Failure("GAVE_UP", f"It was begun {MAX_ATTEMPTS} times and got no further.")
             await operations.finish(operation_id, owner, "failed", error=error)
             return
         async with Run(operations, claimed, owner) as run:
-            result = await _do(claimed, tending, run, owner)
+            result = await _do(claimed, tending, party, run, owner)
         await operations.finish(operation_id, owner, "succeeded", result=result)
     except (Cancelled, engine_of.Cancelled):
         await operations.finish(operation_id, owner, "cancelled")
@@ -185,6 +125,8 @@ async def tend(operation_id: UUID, tending: Tending) -> None:
         else:
             why, found = failure
             await operations.finish(operation_id, owner, "failed", result=found, error=why)
+    finally:
+        party.leave(operation_id)
 
 
 def _failure(error: Exception) -> tuple[Failure, Any] | None:
@@ -214,7 +156,7 @@ def _failure(error: Exception) -> tuple[Failure, Any] | None:
     return None
 
 
-async def _do(claimed: Claimed, tending: Tending, run: Run, owner: str) -> Any:
+async def _do(claimed: Claimed, tending: Tending, party: Party, run: Run, owner: str) -> Any:
     params = msgspec.convert(claimed.params, Params)
     if claimed.kind in (PAUSE, RESUME):
         if claimed.cancel_requested:
@@ -222,86 +164,7 @@ async def _do(claimed: Claimed, tending: Tending, run: Run, owner: str) -> Any:
         return await _pause(params.projection, claimed.kind == PAUSE, tending, run)
     if claimed.cancel_requested and (claimed.kind == ROLLBACK or not claimed.again):
         raise Cancelled
-    if tending.at_once.locked():
-        raise Busy
-    async with tending.at_once:
-        return await _fold(claimed, params, tending, run, owner)
-
-
-async def _fold(claimed: Claimed, params: Params, tending: Tending, run: Run, owner: str) -> Any:
-    """Let the engine work, and go between it and the operators."""
-    engine, name = tending.engine, params.projection
-    options = msgspec.convert(params.options, _Options).options()
-    swaps = claimed.kind == ROLLBACK or (claimed.kind == REBUILD and not options.repairs)
-    if swaps:
-        status = await asyncio.to_thread(engine.status, name)
-        if status is not None:
-            if params.generation is not None and status.generation != params.generation:
-                return _done_before(status)  # by a worker that died before it could say so
-            noted = msgspec.structs.replace(params, generation=status.generation)
-            await tending.operations.note(claimed.id, owner, msgspec.to_builtins(noted))
-    heed, leave = _heed(run, claimed.cancel_requested)
-
-    def work() -> Any:
-        match claimed.kind:
-            case "projection.rebuild":
-                return engine.rebuild(name, options.engine, claimed.id, heed)
-            case "projection.verify":
-                return engine.verify(name, heed)
-            case _:
-                return engine.rollback(name)
-
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.wait({working})
-    except asyncio.CancelledError:
-        leave.set()
-        working.add_done_callback(lambda left: left.cancelled() or left.exception())
-        await asyncio.wait({working}, timeout=LEAVES_WITHIN)
-        raise
-    try:
-        return working.result()
-    except engine_of.AlreadyRebuilding:
-        raise Busy from None
-
-
-def _heed(run: Run, cancelled: bool) -> tuple[Heed, threading.Event]:
-    """What the engine calls from its thread, and how it is told to leave."""
-    loop = asyncio.get_running_loop()
-    leave = threading.Event()
-
-    async def tell(progress: Progress) -> Signal:
-        detail = f"{progress.events_done} of {progress.events_total} events"
-        try:
-            await run.step(progress.fraction, detail, eta_seconds=progress.eta_seconds)
-        except Cancelled:
-            return "cancel"
-        return "pause" if run.paused else "go"
-
-    def heed(progress: Progress) -> Signal:
-        if leave.is_set():
-            raise Interrupted
-        if cancelled:
-            return "cancel"
-        return asyncio.run_coroutine_threadsafe(tell(progress), loop).result(HEED_WITHIN)
-
-    return heed, leave
-
-
-def _done_before(status: ProjectionStatus) -> dict[str, Any]:
-    """The report of a swap whose worker died before it could give one: what is known of it."""
-    return {
-        "projection": status.name,
-        "generation": status.generation,
-        "position": status.position,
-        "rows": None,
-        "events": None,
-        "seconds": None,
-        "checksum_live": None,
-        "checksum_shadow": None,
-        "equal": None,
-        "swapped": True,
-    }
+    return await fold(claimed, params, tending, party, run, owner)
 
 
 async def _pause(name: str, paused: bool, tending: Tending, run: Run) -> dict[str, Any]:
@@ -324,24 +187,3 @@ async def _pause(name: str, paused: bool, tending: Tending, run: Run) -> dict[st
     await asyncio.sleep(engine.notices_within)
     now = await asyncio.to_thread(engine.status, name)
     return {"projection": name, "status": None if now is None else now.status, "rebuild": None}
-
-
-class _Options(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
-    """The options of a rebuild as they lie in the operation's params."""
-
-    key: str | None = None
-    from_: datetime | None = None
-    to: datetime | None = None
-    partitions: int | None = None
-    max_lag_seconds: float | None = None
-    accept_differences: bool = False
-
-    def options(self) -> _Wanted:
-        """For the engine."""
-        engine = Options(**{name: getattr(self, name) for name in self.__struct_fields__})
-        return _Wanted(engine, self.key is not None or bool(self.from_ or self.to))
-
-
-class _Wanted(msgspec.Struct, frozen=True):
-    engine: Options
-    repairs: bool

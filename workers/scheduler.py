@@ -22,6 +22,8 @@ EVERY = 1.0
 """Seconds between looks for stranded operations."""
 SWEEP_EVERY = 900.0
 """Seconds between sweeps."""
+LOOK_EVERY = 5.0
+"""Seconds between looks at what else may be due."""
 AT_ONCE = 100
 
 
@@ -50,14 +52,20 @@ async def schedule(
     stop: asyncio.Event,
     *,
     sweeps: Sequence[Callable[[], Awaitable[int]]] = (),
+    looks: Sequence[Callable[[], Awaitable[int]]] = (),
 ) -> None:
     """Run until ``stop`` is set; nothing that goes wrong ends it.
 
-    ``sweeps`` drop what has had its time and say how many that were.
+    ``sweeps`` drop what has had its time and say how many that were. ``looks`` are taken every
+    ``LOOK_EVERY`` seconds and may accept operations.
     """
-    swept = -SWEEP_EVERY
+    swept, looked = -SWEEP_EVERY, -LOOK_EVERY
     while not stop.is_set():
         try:
+            if looks and time.monotonic() - looked >= LOOK_EVERY:
+                looked = time.monotonic()
+                for look in looks:
+                    await look()
             if taken := await offer_stranded(operations, offers):
                 log.info("operations_offered_again", count=taken)
             if time.monotonic() - swept >= SWEEP_EVERY:

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from adapters.audit import PostgresAuditLog
 from adapters.event_store.metadata import SourceWithMetadata
 from adapters.event_store.source import PostgresSource
+from adapters.oversight import PostgresOversight
 from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
 from bootstrap.views import AUDIT, VIEWS
@@ -28,6 +29,7 @@ from domain.operation import ERASURE, NewOperation
 from projections.engine.runner import Runner
 from projections.ops.audit import cutoff
 from workers.broker import Offers, OnLoop, redis_broker, work
+from workers.changed import rebuild_changed
 from workers.exports.work import Exporting, declare_export
 from workers.journal import Importing, declare_import
 from workers.projections import Tending, declare_projections
@@ -88,6 +90,13 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
             cutoff(settings.audit_retention_days), cutoff(settings.request_log_days)
         )
 
+    async def changed() -> int:
+        oversight = PostgresOversight(side.bulk, [(each.name, each.version) for each in VIEWS])
+        versions = {each.name: each.version for each in VIEWS}
+        return await rebuild_changed(
+            oversight.projections, versions, side.operations, uuid7, lambda: datetime.now(UTC)
+        )
+
     async with side.opened():
         sweeps = (
             forget_answers,
@@ -98,7 +107,8 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
             side.mail_tokens.sweep,
             trim_logs,
         )
-        await schedule(side.operations, offers, stop, sweeps=sweeps)
+        looks = (changed,) if settings.rebuild_changed_projections else ()
+        await schedule(side.operations, offers, stop, sweeps=sweeps, looks=looks)
 
 
 def erasing(

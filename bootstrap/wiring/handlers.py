@@ -48,7 +48,7 @@ from adapters.keys import PostgresKeys
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
 from adapters.tokens import KeyRing
-from bootstrap.engine import RANGED
+from bootstrap.engine import REBUILDABLE
 from bootstrap.settings import Settings
 from bootstrap.wiring.write_side import WriteSide
 from commands.github import GithubLogins
@@ -127,7 +127,7 @@ def write_handlers(
         *write_api.flags.routes(answering, side.store),
         *write_api.operations.routes(side.operations, side.store, uuid7),
         *write_api.ops.routes(
-            answering, side.store, side.operations, offers, side.care, uuid7, RANGED
+            answering, side.store, side.operations, offers, side.care, uuid7, REBUILDABLE
         ),
     ]
 

@@ -1,42 +1,28 @@
-"""Folding all events into a table of its own, in parts that run side by side.
+"""One generation that grows: how far it is, how fast, and when it will be done.
 
-After a crash each part goes on where it stopped. Owns the loop over pages and the processes of the
-parts. It heeds what operators want between pages and holds back while live projections are behind.
-What is done with the table is ``rebuild``'s.
+Owns what is told of a build and what operators answer to it: go on, wait, or end. The time left is
+told from the speed of the last moments, without what it took to begin and without pauses, and with
+what comes after the folding: indexes, the comparison, the swap. Folding is ``folding``'s.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing.context import SpawnProcess
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
 
 import msgspec
-import psycopg
-import structlog
-from psycopg.rows import tuple_row
 
-from domain.event import Recorded, topics_of
-from projections.engine import generations, mending, quarantine
+from projections.engine import generations
 from projections.engine.checkpoints import Connection
-from projections.engine.generations import Generation
-from projections.engine.pages import PAGE
-from projections.engine.source import EventSource, Slice
-from projections.engine.view import RowView
-from projections.engine.writer import ViewWriter
+from projections.engine.folding import HEED_EVERY, Target
 
-log = structlog.get_logger()
-
-HEED_EVERY = 0.2
-"""Seconds between two looks at what operators want, and at how far the parts are."""
-WORTH_PARTS = 100_000
-"""Events below which a second process takes longer to start than it saves."""
+WINDOW = 20.0
+"""Seconds over which the speed is measured."""
 
 Signal = Literal["go", "pause", "cancel"]
-Sources = Callable[[], EventSource]
 
 
 class Cancelled(Exception):
@@ -48,257 +34,171 @@ class Died(Exception):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a build is; ``eta_seconds`` is None until the speed is known."""
+    """How far a build is; ``eta_seconds`` is None until the speed is known.
+
+    ``finishing_seconds`` is what comes after the folding, so far as is known, and
+    ``finished_seconds`` what of it has passed.
+    """
 
     events_done: int
     events_total: int
     events_per_second: float
     eta_seconds: float | None
     state: Literal["running", "paused"] = "running"
+    finishing_seconds: float = 0.0
+    finished_seconds: float = 0.0
 
     @property
     def fraction(self) -> float:
-        """From 0 to 1."""
-        return min(1.0, self.events_done / self.events_total) if self.events_total else 1.0
+        """From 0 to 1, in time; 1 only when nothing is left to do."""
+        if not self.events_total:
+            return 0.0 if self.finishing_seconds else 1.0
+        done = self.events_done / self.events_total
+        if self.events_per_second <= 0:
+            return min(1.0, done)
+        folding = self.events_total / self.events_per_second
+        passed = done * folding + min(self.finished_seconds, 0.9 * self.finishing_seconds)
+        return min(1.0, passed / (folding + self.finishing_seconds))
 
 
 Heed = Callable[[Progress], Signal]
 
 
-def connect(dsn: str, role: str, purpose: str) -> Connection:
-    """A connection that owns read models; what it commits may be lost and is then done again."""
-    return psycopg.connect(
-        dsn,
-        autocommit=True,
-        row_factory=tuple_row,
-        options=f"-c role={role} -c timezone=UTC -c synchronous_commit=off -c enable_seqscan=off",
-        application_name=f"mindstream-{purpose}",
-    )
+class Pace:
+    """How fast something goes, by what was seen in the last seconds that were not rested."""
+
+    def __init__(self, done: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first = done
+        self._began = clock()
+        self._rested = 0.0
+        self._resting: float | None = None
+        self._seen: deque[tuple[float, int]] = deque()
+
+    @property
+    def seconds(self) -> float:
+        """What has passed without rests."""
+        now = self._resting if self._resting is not None else self._clock()
+        return max(now - self._began - self._rested, 1e-6)
+
+    def rest(self, resting: bool) -> None:
+        """Time does not count from now on, or counts again."""
+        if resting and self._resting is None:
+            self._resting = self._clock()
+        elif not resting and self._resting is not None:
+            self._rested += self._clock() - self._resting
+            self._resting = None
+
+    def at(self, done: int) -> float:
+        """Take note of how much is done; the speed by the second, 0 while it is not known.
+
+        What it takes to begin says nothing of the speed: it counts from the first progress on.
+        """
+        if done <= self._first:
+            return 0.0
+        now = self.seconds
+        if not self._seen or done > self._seen[-1][1]:
+            self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[1][0] > WINDOW:
+            self._seen.popleft()
+        (since, then), (until, last) = self._seen[0], self._seen[-1]
+        if last > then and until > since:
+            return (last - then) / (until - since)
+        return (done - self._first) / now
 
 
 class Build:
-    """One generation that grows; ``goal`` positions are given to ``up_to``."""
+    """One generation that grows; ``total`` events are expected in all, done ones included."""
 
     def __init__(
         self,
-        dsn: str,
-        role: str,
-        sources: Sources,
-        view: RowView[Any],
-        generation: Generation,
+        target: Target,
         connection: Connection,
         heed: Heed,
         held_back: Callable[[], bool],
+        *,
+        finishing: Callable[[int], float] = lambda events: 0.0,
     ) -> None:
-        self.generation = generation
-        self._dsn = dsn
-        self._role = role
-        self._sources = sources
-        self._view = view
+        self.target = target
+        self.generation = target.generation
         self._connection = connection
         self._heed = heed
         self._held_back = held_back
-        self._began = time.monotonic()
-        self._rested = 0.0
-        self._first = sum(part.events_done for part in self.parts())
+        self._finishing = finishing
+        self._first = self.done
+        self._pace = Pace(self._first)
+        self._paused = False
+        self._grown: float | None = None
+        self._speed = 0.0
         self.total = self._first
+
+    @property
+    def done(self) -> int:
+        """Events that were folded, in all parts."""
+        return sum(part.events_done for part in self.parts())
+
+    @property
+    def folded(self) -> tuple[int, float]:
+        """Events that were folded since this process took it up, and the seconds it took."""
+        return self.done - self._first, self._pace.seconds if self._grown is None else self._grown
+
+    @property
+    def finished(self) -> float:
+        """Seconds since all was folded that was expected."""
+        return 0.0 if self._grown is None else self._pace.seconds - self._grown
 
     def parts(self) -> list[generations.Part]:
         """How far each part is."""
         return generations.parts_of(self._connection, self.generation)
 
-    def up_to(self, goal: int, expected: int) -> None:
-        """Fold everything up to ``goal``; ``expected`` events are in all, done ones included.
+    def grown(self) -> None:
+        """From now on it is compared and swapped: a few more events say nothing of the speed."""
+        if self._grown is None:
+            self._speed = self._pace.at(self.done)
+            self._grown = self._pace.seconds
 
-        Raises:
-            Cancelled: an operator wished so.
-            Died: a process ended early; what it committed stays, and may be gone on from.
-        """
-        self.total = max(expected, self.total)
-        parts = self.parts()
-        if len(parts) == 1 or goal - min(part.position for part in parts) < WORTH_PARTS:
-            for part in parts:
-                self._alone(part, goal)
-        else:
-            self._side_by_side(parts, goal)
+    def grows_on(self) -> None:
+        """There is more to fold than a few events, after all."""
+        self._grown = None
 
     def progress(self, *, paused: bool = False) -> Progress:
         """How far it is."""
-        done = sum(part.events_done for part in self.parts())
-        seconds = max(time.monotonic() - self._began - self._rested, 1e-6)
-        speed = (done - self._first) / seconds
-        left = max(0, self.total - done)
+        done = self.done
+        total = max(self.total, done)
+        finishing, finished = self._finishing(total), self.finished
+        speed = self._pace.at(done) if self._grown is None else self._speed
+        left: float | None = max(0.0, finishing - finished)
+        if self._grown is None:
+            left = (total - done) / speed + finishing if speed else None
         return Progress(
             done,
-            max(self.total, done),
+            total,
             round(speed, 1),
-            round(left / speed, 1) if speed else None,
+            None if left is None else round(left, 1),
             "paused" if paused else "running",
+            finishing,
+            finished,
         )
+
+    def asked(self) -> bool:
+        """Tell how far it is; whether it is to go on now, rather than wait.
+
+        Raises:
+            Cancelled: it is not wanted any more.
+        """
+        signal = self._heed(self.progress(paused=self._paused))
+        if signal == "cancel":
+            raise Cancelled(self.target.view.name)
+        self._paused = signal == "pause"
+        go = signal == "go" and not self._held_back()
+        self._pace.rest(not go)
+        return go
 
     def checked(self) -> None:
-        """Tell how far it is and do as is wished: go on, wait, or raise ``Cancelled``."""
-        signal = self._heed(self.progress())
-        while signal == "pause" or (signal == "go" and self._held_back()):
-            rested = time.monotonic()
+        """Tell how far it is, and return when it is to go on.
+
+        Raises:
+            Cancelled: it is not wanted any more.
+        """
+        while not self.asked():
             threading.Event().wait(HEED_EVERY)
-            self._rested += time.monotonic() - rested
-            signal = self._heed(self.progress(paused=signal == "pause"))
-        if signal == "cancel":
-            raise Cancelled(self._view.name)
-
-    def _alone(self, part: generations.Part, goal: int) -> None:
-        source = self._sources()
-        looked = 0.0
-        try:
-            folding = Folding(self._connection, source, self._view, self.generation, part)
-            while folding.position < goal:
-                if time.monotonic() - looked >= HEED_EVERY:
-                    self.checked()
-                    looked = time.monotonic()
-                folding.page(goal)
-        finally:
-            source.close()
-
-    def _side_by_side(self, parts: Sequence[generations.Part], goal: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        go, end = context.Event(), context.Event()
-        go.set()
-        running: list[SpawnProcess] = []
-        for part in parts:
-            process = context.Process(
-                target=fold_part,
-                args=(
-                    self._dsn,
-                    self._role,
-                    self._sources,
-                    self._view,
-                    self.generation,
-                    part.index,
-                    goal,
-                    go,
-                    end,
-                ),
-                daemon=True,
-            )
-            process.start()
-            running.append(process)
-        try:
-            self._watch(running, go)
-        finally:
-            end.set()
-            for process in running:
-                process.join(10)
-                if process.is_alive():
-                    process.kill()
-                    process.join()
-        if any(process.exitcode for process in running):
-            raise Died(f"a part of {self._view.name} ended with an error")
-
-    def _watch(self, running: Sequence[SpawnProcess], go: Any) -> None:
-        while any(process.is_alive() for process in running):
-            if any(process.exitcode for process in running):
-                return
-            signal = self._heed(self.progress(paused=not go.is_set() and not self._held_back()))
-            if signal == "cancel":
-                raise Cancelled(self._view.name)
-            rested = time.monotonic()
-            wait = signal == "pause" or self._held_back()
-            if wait:
-                go.clear()
-            else:
-                go.set()
-            running[0].join(HEED_EVERY)
-            if wait:
-                self._rested += time.monotonic() - rested
-
-
-class Folding:
-    """Folds the pages of one part into the generation's table, position and rows together."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        source: EventSource,
-        view: RowView[Any],
-        generation: Generation,
-        part: generations.Part,
-    ) -> None:
-        self._connection = connection
-        self._source = source
-        self._view = view
-        self._generation = generation
-        self._part = part
-        self.position = part.position
-        self._topics = topics_of(view.takes)
-        self._left_out = quarantine.discarded(connection, view.name)
-        self._shadow = f"{generation.name}@g{generation.generation}"
-        found = quarantine.open_items(connection, self._shadow)
-        self._blocked = {waiting.item.stream_id for waiting in found}
-        self._writer = ViewWriter(view, connection, generation.table)
-
-    def page(self, goal: int) -> int:
-        """Fold one page, at most up to ``goal``; how many events it had."""
-        part = self._part
-        streams = Slice((part.index,), part.parts)
-        page = self._source.page(self.position, goal, PAGE, self._topics, streams)
-        to = page[-1].position if len(page) == PAGE else goal
-        mine = [
-            event
-            for event in page
-            if event.stream_id not in self._blocked and event.position not in self._left_out
-        ]
-        try:
-            with self._connection.transaction():
-                self._move(to, len(page))
-                if mine:
-                    self._writer.apply(mine)
-        except psycopg.OperationalError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever a fold or a row raises
-            self._isolate(mine, to, len(page))
-        self.position = to
-        return len(page)
-
-    def _isolate(self, events: Sequence[Recorded], to: int, count: int) -> None:
-        self._writer.forget_staging()
-        with self._connection.transaction():
-            self._move(to, count)
-            for event, error in mending.apply_what_can_be(self._connection, self._writer, events):
-                quarantine.put(self._connection, self._shadow, event, error)
-                self._blocked.add(event.stream_id)
-
-    def _move(self, to: int, count: int) -> None:
-        made = self._generation
-        moved = self._connection.execute(
-            generations.ADVANCE,
-            (to, count, made.name, made.generation, self._part.index, self.position),
-            prepare=True,
-        )
-        if moved.rowcount != 1:
-            raise psycopg.OperationalError("another process builds this part")
-
-
-def fold_part(
-    dsn: str,
-    role: str,
-    sources: Sources,
-    view: RowView[Any],
-    generation: Generation,
-    index: int,
-    goal: int,
-    go: Any,
-    end: Any,
-) -> None:
-    """The work of a process of its own: one part up to ``goal``, as long as its parent lives."""
-    parent = multiprocessing.parent_process()
-    with connect(dsn, role, "rebuild-part") as connection:
-        source = sources()
-        part = generations.parts_of(connection, generation)[index]
-        folding = Folding(connection, source, view, generation, part)
-        while folding.position < goal and not end.is_set():
-            if parent is not None and not parent.is_alive():
-                break
-            if go.wait(HEED_EVERY):
-                folding.page(goal)
-        source.close()

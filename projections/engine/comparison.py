@@ -1,7 +1,8 @@
 """Comparing two tables of a view at one position: count, ordered checksum, and what differs.
 
 Owns the SQL. Both tables are read in one snapshot, taken while the checkpoint's lock held the live
-one still; the reading itself holds nobody up.
+one still; the reading itself holds nobody up. Each table has a connection of its own to be read on,
+so that both are read at once.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import hashlib
 from typing import Any
 
 import msgspec
-from psycopg.sql import SQL, Composable, Identifier
+from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from projections.engine.checkpoints import Connection
 from projections.engine.view import RowView
+from projections.engine.writer import column_types
 
 DIFFERENCES = 100
 """Differences that are listed at most; the checksums tell of the rest."""
@@ -45,21 +47,55 @@ class Comparison(msgspec.Struct, frozen=True):
         return (self.rows_live, self.checksum_live) == (self.rows_expected, self.checksum_expected)
 
 
+Sum = tuple[int, str]
+"""Rows, and their checksum."""
+
+
+def share_snapshot(one: Connection, other: Connection) -> None:
+    """Let ``other`` begin a transaction that sees what the one of ``one`` saw when it began."""
+    row = one.execute("SELECT pg_export_snapshot()").fetchone()
+    assert row is not None
+    other.autocommit = False
+    other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    other.execute(SQL("SET TRANSACTION SNAPSHOT {}").format(Literal(row[0])))
+
+
+def checksum(connection: Connection, view: RowView[Any], table: str) -> Sum:
+    """Rows of a table, and a checksum of them in the order of their keys.
+
+    A row's own is the server's 64-bit hash of a record: several times faster than one of its text.
+    """
+    row = connection.execute(
+        SQL(
+            "SELECT count(*),"
+            " md5(coalesce(string_agg(int8send(hash_record_extended({}, 0)), '' ORDER BY {}), ''))"
+            " FROM {} t"
+        ).format(_row(connection, view, "t"), _key(view, "t"), Identifier(table))
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
 def compare(
-    connection: Connection, view: RowView[Any], live: str, expected: str, position: int
+    connection: Connection,
+    view: RowView[Any],
+    live: tuple[str, Sum],
+    expected: tuple[str, Sum],
+    position: int,
 ) -> Comparison:
-    """Compare in the caller's transaction, whose snapshot shows both at ``position``."""
-    rows_live, checksum_live = _checksum(connection, view, live)
-    rows_expected, checksum_expected = _checksum(connection, view, expected)
-    same = (rows_live, checksum_live) == (rows_expected, checksum_expected)
+    """Compare two tables, each with what was summed of it, in the snapshot that showed both.
+
+    The caller's transaction shows them at ``position``.
+    """
+    same = live[1] == expected[1]
     return Comparison(
         position,
-        rows_live,
-        rows_expected,
-        checksum_live,
-        checksum_expected,
-        [] if same else _differences(connection, view, live, expected),
-        rows_live == 0 or (not same and _refilled(connection, view, live, expected)),
+        live[1][0],
+        expected[1][0],
+        live[1][1],
+        expected[1][1],
+        [] if same else _differences(connection, view, live[0], expected[0]),
+        live[1][0] == 0 or (not same and _refilled(connection, view, live[0], expected[0])),
     )
 
 
@@ -80,22 +116,11 @@ def _refilled(connection: Connection, view: RowView[Any], live: str, expected: s
             expected=Identifier(expected),
             order=Identifier(view.grows_by),
             on=_on(view),
-            ours=_row(view, "l"),
-            theirs=_row(view, "e"),
+            ours=_row(connection, view, "l"),
+            theirs=_row(connection, view, "e"),
         )
     ).fetchone()
     return row == (True,)
-
-
-def _checksum(connection: Connection, view: RowView[Any], table: str) -> tuple[int, str]:
-    row = connection.execute(
-        SQL(
-            "SELECT count(*), md5(coalesce(string_agg(md5(({})::text), '' ORDER BY {}), ''))"
-            " FROM {} t"
-        ).format(_row(view, "t"), _key(view, "t"), Identifier(table))
-    ).fetchone()
-    assert row is not None
-    return row[0], row[1]
 
 
 def _differences(
@@ -117,8 +142,8 @@ def _differences(
             live=Identifier(live),
             expected=Identifier(expected),
             on=_on(view),
-            ours=_row(view, "l"),
-            theirs=_row(view, "e"),
+            ours=_row(connection, view, "l"),
+            theirs=_row(connection, view, "e"),
             limit=SQL(str(DIFFERENCES)),
         )
     ).fetchall()
@@ -139,12 +164,27 @@ def _digest(value: Any) -> dict[str, Any]:
     return {"sealed": True, "digest": digest}
 
 
-def _row(view: RowView[Any], alias: str) -> Composable:
+_HASHED = frozenset(
+    "uuid text date integer bigint smallint boolean numeric bytea jsonb".split()
+) | {
+    "double precision",
+    "timestamp with time zone",
+    "text[]",
+    "uuid[]",
+}
+"""Types whose values the server can hash; others are hashed as text."""
+
+
+def _row(connection: Connection, view: RowView[Any], alias: str) -> Composable:
     """The view's columns as one record, whatever their order in the table."""
+    names = [field.name for field in msgspec.structs.fields(view.row)]
+    types = column_types(connection, view.table, names)
     return SQL("ROW({})").format(
         SQL(", ").join(
-            SQL("{}.{}").format(Identifier(alias), Identifier(field.name))
-            for field in msgspec.structs.fields(view.row)
+            SQL("{}.{}" if kind in _HASHED else "{}.{}::text").format(
+                Identifier(alias), Identifier(name)
+            )
+            for name, (kind, _) in zip(names, types, strict=True)
         )
     )
 

@@ -114,11 +114,11 @@ def parts_of(connection: Connection, generation: Generation) -> list[Part]:
 def begin(
     connection: Connection, name: str, table: str, version: int, number: int, parts: int
 ) -> Generation:
-    """Make an empty table beside the live one."""
+    """Make an empty table beside the live one, which lacks the indexes that only reading needs."""
     made = Generation(name, number, version, "building", f"{table}__g{number}")
     with connection.transaction():
         connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(made.table)))
-        connection.execute("SELECT mirror_table(%s, %s)", (table, made.table))
+        connection.execute("SELECT mirror_bare(%s, %s)", (table, made.table))
         _record(connection, made, [0] * parts)
     return made
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -16,21 +19,13 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from domain.event import topics_of
-from projections.engine import checkpoints, generations, quarantine
-from projections.engine.building import (
-    WORTH_PARTS,
-    Build,
-    Cancelled,
-    Folding,
-    Heed,
-    Progress,
-    Signal,
-    Sources,
-    connect,
-)
+from projections.engine import checkpoints, generations, measures, quarantine
+from projections.engine.building import Build, Cancelled, Heed, Progress, Signal
 from projections.engine.checkpoints import Connection
-from projections.engine.comparison import Comparison, compare
+from projections.engine.comparison import Comparison, checksum, compare, share_snapshot
+from projections.engine.folding import HEED_EVERY, Target, Unfoldable, close_up, connect
 from projections.engine.generations import Generation, Live
+from projections.engine.growing import WORTH_PARTS, Sources, grow
 from projections.engine.levelling import level
 from projections.engine.outcomes import (
     Differences,
@@ -42,6 +37,8 @@ from projections.engine.outcomes import (
 from projections.engine.runner import notify
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
+
+T = TypeVar("T")
 
 CLOSE = 2_000
 """Events that may be left for the transaction of a swap, which holds up the live projector."""
@@ -69,51 +66,87 @@ class Work:
         self._options = options
         self._heed = heed
         self._operation_id = operation_id
+        self._source: Any = None
+        self._grows: Generation | None = None
+        self._counted = 0
         self._began = time.monotonic()
         self._lag_looked = 0.0
         self._behind = False
 
+    def begin(self) -> tuple[Build, int]:
+        """The build that is to grow, and the position up to which it is to, for now."""
+        self._source = self._sources()
+        build = self.open(self._shadow(self._source))
+        self._expect(build, self._source.head())
+        # No further than the live rows are: the two are compared at one position.
+        return build, self._live_position()
+
+    def complete(self, build: Build, *, alone: bool = True) -> Report:
+        """Compare a build that has grown, and let it take its turn.
+
+        ``alone`` says that it had the machine to itself, so that what it took tells something.
+        """
+        source = self._source
+        build.grown()
+        self._index(build)
+        comparison = self._grow_and_compare(build, source)
+        report = self._report(build, comparison)
+        new_version = self._built_version() != self._view.version
+        # Rows that somebody emptied out protect nothing: any page is better than none.
+        nothing_to_lose = comparison.emptied
+        accepted = self._options.accept_differences or new_version or nothing_to_lose
+        if not comparison.equal and not accepted:
+            raise Differences(report, comparison.differences)
+        self._grow(build, source)
+        position, events, rows = self.swap(build, source)
+        if alone:
+            folded, seconds = build.folded
+            measures.keep(self._connection, self._view.name, folded, seconds, build.finished)
+        return msgspec.structs.replace(
+            report,
+            position=position,
+            rows=rows,
+            events=events,
+            seconds=round(time.monotonic() - self._began, 3),
+            swapped=True,
+        )
+
     def rebuild(self) -> Report:
         """Grow, compare, and let the new generation take its turn."""
-        source = self._sources()
-        generation: Generation | None = None
         try:
-            generation = self._shadow(source)
-            build = self.open(generation)
-            comparison = self._grow_and_compare(build, source, generation)
-            report = self._report(build, comparison)
-            new_version = self._built_version() != self._view.version
-            # Rows that somebody emptied out protect nothing: any page is better than none.
-            nothing_to_lose = comparison.emptied
-            accepted = self._options.accept_differences or new_version or nothing_to_lose
-            if not comparison.equal and not accepted:
-                raise Differences(report, comparison.differences)
-            self._grow(build, source)
-            position, events, rows = self.swap(build, source)
-            return msgspec.structs.replace(
-                report,
-                position=position,
-                rows=rows,
-                events=events,
-                seconds=round(time.monotonic() - self._began, 3),
-                swapped=True,
-            )
-        except (Cancelled, Differences, PoisonMet):
-            if generation is not None:
-                self._discard(generation)
+            build, goal = self.begin()
+            self.up_to(build, goal)
+            return self.complete(build)
+        except BaseException as error:
+            self.undo(error)
             raise
         finally:
-            source.close()
-            if not self._connection.closed:
-                self._connection.execute(checkpoints.REBUILDING, (None, self._view.name))
+            self.close()
+
+    def undo(self, error: BaseException) -> None:
+        """Drop the shadow if it is not to be gone on with, after this error."""
+        if isinstance(error, Cancelled | Differences | PoisonMet) and self._grows is not None:
+            self._discard(self._grows)
+
+    def close(self) -> None:
+        """Nothing is under way any more."""
+        if self._source is not None:
+            self._source.close()
+        if not self._connection.closed:
+            self._connection.execute(checkpoints.REBUILDING, (None, self._view.name))
 
     def verify(self) -> Verified:
         """Grow, compare, and throw away."""
-        source = self._sources()
+        self._source = source = self._sources()
+        source.head()  # nothing beyond what it has told may be read
         generation = self._begin(source)
         try:
             build = self.open(generation)
-            found = self._grow_and_compare(build, source, generation)
+            live = self._live_position()
+            self._expect(build, live)
+            self.up_to(build, live)
+            build.grown()
+            found = self._grow_and_compare(build, source)
             return Verified(
                 self._view.name,
                 found.position,
@@ -129,25 +162,49 @@ class Work:
 
     def open(self, generation: Generation) -> Build:
         """The build of a generation, as far as it has come."""
+        measure = measures.read(self._connection).get(self._view.name, measures.USUAL)
         return Build(
-            self._dsn,
-            self._role,
-            self._sources,
-            self._view,
-            generation,
+            Target(self._view, generation),
             self._connection,
-            self._told,
+            self.told,
             self._hold_back,
+            finishing=measure.finishing,
         )
+
+    def up_to(self, build: Build, goal: int) -> None:
+        """Fold everything up to ``goal``, alone.
+
+        Raises:
+            Cancelled: an operator wished so.
+            PoisonMet: it cannot be folded at all.
+            Died: a process ended early; what it committed stays, and may be gone on from.
+        """
+        [error] = grow(self._dsn, self._role, self._sources, [build], goal)
+        if error is not None:
+            raise self.why(build, error)
+
+    def why(self, build: Build, error: Exception) -> Exception:
+        """The reason to give where a build could not grow."""
+        if isinstance(error, Unfoldable):
+            return PoisonMet(self._poison(build.generation))
+        return error
+
+    def _expect(self, build: Build, through: int) -> None:
+        """Take note of how many events there are in all; the first count is of all of them."""
+        topics = topics_of(self._view.takes)
+        build.total += self._source.count(self._counted, through, topics)
+        self._counted = max(self._counted, through)
 
     def _shadow(self, source: EventSource) -> Generation:
         """The generation that a crash interrupted, or a new one."""
         for each in generations.load(self._connection, self._view.name):
             if each.state == "building":
                 if each.version == self._view.version:
+                    self._grows = each
                     return each
                 self._discard(each)
-        return self._begin(source)
+        self._grows = self._begin(source)
+        return self._grows
 
     def _begin(self, source: EventSource) -> Generation:
         number = generations.next_number(self._connection, self._view.name)
@@ -168,24 +225,73 @@ class Work:
         events = source.count(0, source.head(), topics_of(self._view.takes))
         return min(os.cpu_count() or 1, 4) if events >= WORTH_PARTS else 1
 
-    def _grow_and_compare(
-        self, build: Build, source: EventSource, generation: Generation
-    ) -> Comparison:
+    def _index(self, build: Build) -> None:
+        """Make the indexes that only reading needs, and let the planner know the table."""
+        with connect(self._dsn, self._role, "rebuild-index") as connection:
+            table = build.generation.table
+
+            def index() -> None:
+                connection.execute("SELECT index_mirror(%s, %s)", (self._view.table, table))
+                connection.execute(SQL("ANALYZE {}").format(Identifier(table)))
+
+            self._meanwhile(build, {connection: index})
+
+    def _meanwhile(self, build: Build, works: Mapping[Connection, Callable[[], T]]) -> list[T]:
+        """Do all of these at once, and tell how far it is meanwhile; what each returned.
+
+        Raises:
+            Cancelled: an operator wished so, and what had begun was ended.
+        """
+        with ThreadPoolExecutor(len(works)) as pool:
+            running = [pool.submit(work) for work in works.values()]
+            try:
+                while wait(running, HEED_EVERY).not_done:
+                    build.checked()
+            except BaseException:
+                for connection in works:
+                    connection.cancel_safe()
+                raise
+            return [each.result() for each in running]
+
+    def _grow_and_compare(self, build: Build, source: EventSource) -> Comparison:
         """Grow to where the live rows are, and compare at that position."""
-        topics = topics_of(self._view.takes)
         while True:
-            live = checkpoints.read_all(self._connection)[self._view.name].position
-            build.up_to(live, source.count(0, live, topics))
-            if poison := self._poison(generation):
+            live = self._live_position()
+            self._expect(build, live)
+            self.up_to(build, live)
+            if poison := self._poison(build.generation):
                 raise PoisonMet(poison)
-            with connect(self._dsn, self._role, "rebuild-compare") as still:
+            with (
+                connect(self._dsn, self._role, "rebuild-compare") as still,
+                connect(self._dsn, self._role, "rebuild-compare-live") as beside,
+            ):
                 at = self._align(build, source, live, still)
                 if at is None:
                     continue  # the live rows ran ahead meanwhile: grow some more
-                level(still, source, self._view, generation.table, at)
-                found = compare(still, self._view, self._view.table, generation.table, at.position)
+                found = self._compared(build, source, at, still, beside)
                 still.rollback()
                 return found
+
+    def _compared(
+        self,
+        build: Build,
+        source: EventSource,
+        at: Live,
+        still: Connection,
+        beside: Connection,
+    ) -> Comparison:
+        """Both tables' checksums at once, and the differences if there are some."""
+        view, shadow = self._view, build.generation.table
+        share_snapshot(still, beside)
+        level(still, source, view, shadow, at)
+        live, made = self._meanwhile(
+            build,
+            {
+                beside: partial(checksum, beside, view, view.table),
+                still: partial(checksum, still, view, shadow),
+            },
+        )
+        return compare(still, view, (view.table, live), (shadow, made), at.position)
 
     def _align(
         self, build: Build, source: EventSource, seen: int, still: Connection
@@ -198,30 +304,23 @@ class Work:
             live = generations.live(locking, self._view.name)
             if live.position - seen > CLOSE:
                 return None
-            self._close(build, source, live.position, self._connection)
+            close_up(self._connection, source, build.target, live.position)
             still.autocommit = False
             still.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             still.execute("SELECT 1 FROM projection_checkpoints LIMIT 1")
         return live
 
-    def _close(self, build: Build, source: EventSource, goal: int, connection: Connection) -> int:
-        """Fold the few events up to ``goal`` in every part; how many."""
-        count = 0
-        for part in generations.parts_of(connection, build.generation):
-            folding = Folding(connection, source, self._view, build.generation, part)
-            while folding.position < goal:
-                count += folding.page(goal)
-        return count
-
     def _grow(self, build: Build, source: EventSource) -> None:
         """Grow until the rest is small enough for the transaction of the swap."""
-        topics = topics_of(self._view.takes)
         while True:
             head = source.head()
             position = min(part.position for part in build.parts())
             if head - position <= CLOSE:
                 return
-            build.up_to(head, source.count(0, head, topics))
+            self._expect(build, head)
+            build.grows_on()
+            self.up_to(build, head)
+            build.grown()
 
     def swap(self, build: Build, source: EventSource) -> tuple[int, int, int]:
         """Let the build take the live table's place; position, events in all, and rows."""
@@ -233,7 +332,7 @@ class Work:
                     # The checkpoint first, as the projector does: neither waits for the other.
                     live = generations.live(connection, view.name)
                     to = max(source.head(), live.furthest)
-                    self._close(build, source, to, connection)
+                    close_up(connection, source, build.target, to)
                     events = sum(part.events_done for part in build.parts())
                     generations.serve(connection, live, view, build.generation, to)
                     connection.execute(quarantine.SETTLE_ALL, (view.name,))
@@ -266,6 +365,9 @@ class Work:
             swapped=False,
         )
 
+    def _live_position(self) -> int:
+        return checkpoints.read_all(self._connection)[self._view.name].position
+
     def _built_version(self) -> int:
         return checkpoints.read_all(self._connection)[self._view.name].version
 
@@ -289,7 +391,7 @@ class Work:
             quarantine.FORGET, (f"{generation.name}@g{generation.generation}",)
         )
 
-    def _told(self, progress: Progress) -> Signal:
+    def told(self, progress: Progress) -> Signal:
         """Publish how far it is, and pass on what operators want."""
         shown = {
             "operation_id": None if self._operation_id is None else str(self._operation_id),

@@ -28,7 +28,14 @@ Poisoned = tuple[Recorded, Exception]
 
 
 class TooManyPoisoned(Exception):
-    """So many events of one batch fail that nothing but the view can be to blame."""
+    """So many events of one batch fail that nothing but the view can be to blame.
+
+    ``poisoned`` are the first of them.
+    """
+
+    def __init__(self, why: str, poisoned: Sequence[Poisoned]) -> None:
+        super().__init__(why)
+        self.poisoned = poisoned
 
 
 def apply_what_can_be(
@@ -60,7 +67,7 @@ def apply_what_can_be(
                 poisoned.append((part[0], error))
                 blocked.add(part[0].stream_id)
                 if len(poisoned) > MOST:
-                    raise TooManyPoisoned(quarantine.describe(error)) from error
+                    raise TooManyPoisoned(quarantine.describe(error), poisoned) from error
                 return
             middle = len(part) // 2
             fold(part[:middle])

@@ -5,7 +5,7 @@ The tree of refusals::
     RebuildRefused
     ├── AlreadyRebuilding     another process is at it
     ├── NothingKept           there is no older generation to go back to
-    ├── RangeNotSupported     rows of this view belong to no time
+    ├── RangeNotSupported     rows of this view are not of one stream each
     ├── UnknownKey            the text is no key of this view
     ├── PoisonMet             events could not be folded
     └── Differences           the new rows differ, and nobody said that this is meant
@@ -34,7 +34,7 @@ class NothingKept(RebuildRefused):
 
 
 class RangeNotSupported(RebuildRefused):
-    """Rows of this view do not belong to a time."""
+    """Rows of this view are not of one stream each, so that none belongs to a time."""
 
 
 class UnknownKey(RebuildRefused):

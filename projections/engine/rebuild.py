@@ -5,14 +5,14 @@ the new one take the live one's place in a transaction that renames both. The ol
 rollback lets it catch up and swaps again. A verification builds, compares and throws away.
 
 Owns what operators call. The steps are ``growth``'s, the folding is ``building``'s, tables and
-turns are ``generations``'; one row alone is ``repair``'s.
+turns are ``generations``'; one row, or those of a range of time, are ``repair``'s.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -20,16 +20,11 @@ from uuid import UUID
 import psycopg
 
 from domain.event import topics_of
-from projections.engine import checkpoints, generations, leases
-from projections.engine.building import (
-    Cancelled,
-    Heed,
-    Progress,
-    Signal,
-    Sources,
-    connect,
-)
+from projections.engine import checkpoints, generations, leases, together
+from projections.engine.building import Cancelled, Heed, Progress, Signal
 from projections.engine.checkpoints import Connection
+from projections.engine.folding import connect
+from projections.engine.growing import Sources
 from projections.engine.growth import Work
 from projections.engine.outcomes import (
     AlreadyRebuilding,
@@ -43,8 +38,9 @@ from projections.engine.outcomes import (
     UnknownKey,
     Verified,
 )
-from projections.engine.repair import rebuild_row
+from projections.engine.repair import rebuild_range, rebuild_row
 from projections.engine.source import EventSource
+from projections.engine.together import Wish
 from projections.engine.view import RowView
 
 __all__ = [
@@ -61,8 +57,10 @@ __all__ = [
     "Signal",
     "UnknownKey",
     "Verified",
+    "Wish",
     "plan",
     "rebuild",
+    "rebuild_together",
     "rollback",
     "set_paused",
     "verify",
@@ -87,7 +85,7 @@ def rebuild(
     heed: Heed = lambda progress: "go",
     role: str = PROJECT,
 ) -> Report:
-    """Build the view anew and put it in the place of the live one, or repair one of its rows.
+    """Build the view anew and put it in the place of the live one, or repair some of its rows.
 
     After a crash it goes on with the generation that it had begun.
 
@@ -98,13 +96,36 @@ def rebuild(
         RangeNotSupported, UnknownKey: the options do not fit the view.
         psycopg.Error: a database does not answer; the live view is as it was.
     """
-    if options.from_ is not None or options.to is not None:
+    ranged = options.from_ is not None or options.to is not None
+    if ranged and not view.ranged:
         raise RangeNotSupported(view.name)
     with _alone(dsn, role, view) as connection:
+        work = Work(dsn, role, sources, view, connection, options, heed, operation_id)
         if options.key is not None:
             return rebuild_row(connection, sources, view, options.key)
-        work = Work(dsn, role, sources, view, connection, options, heed, operation_id)
+        if ranged:
+            try:
+                return rebuild_range(
+                    connection, sources, view, options.from_, options.to, work.told
+                )
+            finally:
+                work.close()
         return work.rebuild()
+
+
+def rebuild_together(
+    dsn: str,
+    sources: Callable[[RowView[Any]], Sources],
+    wishes: Sequence[Wish],
+    *,
+    role: str = PROJECT,
+) -> None:
+    """Rebuild several views whole: those that take the same events from one reading of them.
+
+    Each has its own comparison, swap and result, and is told its end as soon as it is there; what
+    ``rebuild`` raises is what it is told then.
+    """
+    together.rebuild_together(dsn, role, sources, wishes, lambda view: _alone(dsn, role, view))
 
 
 def verify(
@@ -141,7 +162,7 @@ def rollback(dsn: str, sources: Sources, view: RowView[Any], *, role: str = PROJ
         build = work.open(kept[-1])
         source = sources()
         try:
-            build.up_to(source.head(), 0)
+            work.up_to(build, source.head())
             position, events, rows = work.swap(build, source)
         finally:
             source.close()

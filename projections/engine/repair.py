@@ -1,86 +1,160 @@
-"""Repairing one row in place: its events are folded anew under the checkpoint's lock."""
+"""Repairing rows in place: one, or those of a range of time, folded anew under the locks.
+
+Owns what is done to the live generation without a swap. The checkpoints' locks hold its projector
+up for a few streams at a time, so that nothing is folded into a row meanwhile.
+
+A range takes the rows whose streams have an event recorded in it, and folds each of them anew from
+all of its events. A view whose rows are not of one stream has no such rows; one with another way to
+repair a range says so by ``ranged`` and is to be handled in ``rebuild_range``.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from domain.event import Recorded, topics_of
 from projections.engine import generations, quarantine
-from projections.engine.building import Sources
+from projections.engine.building import Cancelled, Progress, Signal
 from projections.engine.checkpoints import Connection, partition_of
-from projections.engine.outcomes import Report, UnknownKey
+from projections.engine.generations import Live
+from projections.engine.growing import Sources
+from projections.engine.outcomes import PoisonMet, RangeNotSupported, Report, UnknownKey
 from projections.engine.pages import PAGE
 from projections.engine.runner import notify
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
 from projections.engine.writer import ViewWriter
 
+STREAMS_AT_ONCE = 100
+"""Streams whose rows are folded in one transaction, which holds up the live projector."""
+EVENTS_AT_ONCE = 5_000
+"""Events after which a transaction takes no further stream."""
+HEED_EVERY = 0.2
+
+# The partition stands beside each stream, since its live rows are as far as that one is.
+FIND = """
+CREATE TEMP TABLE repair_streams AS
+SELECT row_number() OVER (ORDER BY stream_id) AS number, stream_id,
+       abs(hashtextextended(stream_id, 0) %% %(partitions)s)::int AS partition
+FROM (SELECT DISTINCT stream_id FROM events
+      WHERE topic = ANY (%(topics)s)
+        AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
+        AND (%(to)s::timestamptz IS NULL OR recorded_at < %(to)s)) AS found
+"""
+FORGET = "DROP TABLE IF EXISTS pg_temp.repair_streams"
+EVENTS = """
+SELECT count(*) FROM events e JOIN repair_streams USING (stream_id) WHERE topic = ANY (%s)
+"""
+NEXT = """
+SELECT number, stream_id, partition FROM repair_streams WHERE number > %s ORDER BY number LIMIT %s
+"""
+
+Tell = Callable[[Progress], Signal]
+
 
 def rebuild_row(connection: Connection, sources: Sources, view: RowView[Any], text: str) -> Report:
-    """Fold the events of one key anew into the live table."""
+    """Fold the events of one key anew into the live table.
+
+    Raises:
+        UnknownKey: the text is no key of the view.
+        PoisonMet: an event of it cannot be folded; the row is as it was.
+    """
     began = time.monotonic()
-    key = _key_of(view, text)
-    topics = topics_of(view.takes)
+    key = key_of(view, text)
     source = sources()
     try:
         with connection.transaction():
             live = generations.live(connection, view.name)
-            position = live.positions[_partition_of(connection, view, key)]
-            left_out = quarantine.discarded(connection, view.name)
-            row: Any = None
-            count = 0
-            for event in _events_of(source, view, key, position, topics):
-                if key in view.keys_of(event) and event.position not in left_out:
-                    row = view.fold(key, row, event)
-                    count += 1
-            writer = ViewWriter(view, connection, view.table)
-            writer.replace(key, row)
+            stream = view.stream_of(key)
+            at = 0 if stream is None else partition_of(connection, stream, view.partitions)
+            position = live.positions[at]
+            refolding = _Refolding(connection, view)
+            refolding.look()
+            if stream is not None:
+                events: Iterator[Recorded] = iter(_of_stream(source, view, stream, position))
+            else:
+                events = _pages(source, view, position)
+            rows = refolding.rows(event for event in events if key in view.keys_of(event))
+            if refolding.poisoned:
+                raise PoisonMet(refolding.poisoned)
+            refolding.write({key: rows.get(key)})
             notify(connection, live.position, {view.name: None}, None)
     finally:
         source.close()
-    return Report(
-        projection=view.name,
-        generation=live.generation,
-        position=position,
-        rows=0 if row is None else 1,
-        events=count,
-        seconds=round(time.monotonic() - began, 3),
-        checksum_live=None,
-        checksum_shadow=None,
-        equal=None,
-        swapped=False,
-    )
+    repaired = 0 if rows.get(key) is None else 1
+    return _report(view, live, position, repaired, refolding.events, began)
 
 
-def _partition_of(connection: Connection, view: RowView[Any], key: tuple[Any, ...]) -> int:
-    """The partition that a row belongs to."""
-    stream = view.stream_of(key)
-    return 0 if stream is None else partition_of(connection, stream, view.partitions)
-
-
-def _events_of(
-    source: EventSource,
+def rebuild_range(
+    connection: Connection,
+    sources: Sources,
     view: RowView[Any],
-    key: tuple[Any, ...],
-    through: int,
-    topics: Sequence[str],
-) -> Iterator[Recorded]:
-    stream = view.stream_of(key)
-    if stream is not None:
-        yield from source.stream(stream, 0, through, topics)
-        return
-    position = 0
-    while position < through:
-        page = source.page(position, through, PAGE, topics)
-        yield from page
-        position = page[-1].position if len(page) == PAGE else through
+    from_: datetime | None,
+    to: datetime | None,
+    tell: Tell,
+) -> Report:
+    """Fold anew the rows of all streams with an event recorded in [``from_``, ``to``).
+
+    A row whose events cannot be folded stays as it was, and the others are repaired.
+
+    Raises:
+        RangeNotSupported: the view's rows are not of one stream each.
+        PoisonMet: some rows could not be folded.
+        Cancelled: by ``tell``; what was repaired by then stays.
+    """
+    if not view.ranged:
+        raise RangeNotSupported(view.name)
+    began = time.monotonic()
+    connection.execute(FORGET)
+    topics = list(topics_of(view.takes))
+    values = {"partitions": view.partitions, "topics": topics, "from": from_, "to": to}
+    connection.execute(FIND, values)
+    total = connection.execute(EVENTS, (topics,)).fetchone()
+    assert total is not None
+    heeding = _Heeding(view.name, total[0], tell)
+    source = sources()
+    refolding = _Refolding(connection, view)
+    number, repaired, live = 0, 0, None
+    try:
+        while found := connection.execute(NEXT, (number, STREAMS_AT_ONCE)).fetchall():
+            heeding.look(refolding.events)
+            with connection.transaction():
+                live = generations.live(connection, view.name)
+                refolding.look()
+                rows: dict[tuple[Any, ...], Any] = {}
+                most = refolding.events + EVENTS_AT_ONCE
+                for number, stream, partition in found:  # noqa: B007 - where to go on
+                    events = _of_stream(source, view, stream, live.positions[partition])
+                    rows |= refolding.rows(events)
+                    if refolding.events >= most:
+                        break
+                refolding.write(rows)
+                notify(connection, live.position, {view.name: None}, None)
+            repaired += sum(row is not None for row in rows.values())
+        if live is None:
+            with connection.transaction():
+                live = generations.live(connection, view.name)
+    finally:
+        source.close()
+        if not connection.closed:
+            connection.execute(FORGET)
+    if refolding.poisoned:
+        raise PoisonMet(refolding.poisoned)
+    return _report(view, live, live.position, repaired, refolding.events, began)
 
 
-def _key_of(view: RowView[Any], text: str) -> tuple[Any, ...]:
+def key_of(view: RowView[Any], text: str) -> tuple[Any, ...]:
+    """The key that a text names, as a verification shows it: ``/`` between its parts.
+
+    Raises:
+        UnknownKey: it is none of this view.
+    """
     kinds = {field.name: field.type for field in msgspec.structs.fields(view.row)}
     parts = text.split("/")
     if len(parts) != len(view.key):
@@ -92,3 +166,115 @@ def _key_of(view: RowView[Any], text: str) -> tuple[Any, ...]:
         )
     except msgspec.ValidationError:
         raise UnknownKey(text) from None
+
+
+class _Refolding:
+    """Folds rows from their first event on, as the live ones were: without what was left out."""
+
+    def __init__(self, connection: Connection, view: RowView[Any]) -> None:
+        self._view = view
+        self._connection = connection
+        self._left_out: frozenset[int] = frozenset()
+        self._waits: dict[str, int] = {}
+        self._writer = ViewWriter(view, connection, view.table)
+        self.events = 0
+        self.poisoned: list[dict[str, Any]] = []
+
+    def look(self) -> None:
+        """See what is left out of the live rows; to be called while their locks are held.
+
+        What waits in quarantine is not in them, and neither is what waits behind it.
+        """
+        self._left_out = quarantine.discarded(self._connection, self._view.name)
+        self._waits = {}
+        for waiting in quarantine.open_items(self._connection, self._view.name):
+            item = waiting.item
+            first = self._waits.get(item.stream_id, item.position)
+            self._waits[item.stream_id] = min(first, item.position)
+
+    def rows(self, events: Iterator[Recorded] | Sequence[Recorded]) -> dict[tuple[Any, ...], Any]:
+        """The rows of all keys that the events touch; none of them if one cannot be folded."""
+        rows: dict[tuple[Any, ...], Any] = {}
+        for event in events:
+            waits = self._waits.get(event.stream_id)
+            if event.position in self._left_out or (waits and event.position >= waits):
+                continue
+            self.events += 1
+            try:
+                for key in self._view.keys_of(event):
+                    rows[key] = self._view.fold(key, rows.get(key), event)
+            except Exception as error:  # noqa: BLE001 - whatever a fold raises
+                self.poisoned.append(
+                    {
+                        "position": event.position,
+                        "stream_id": event.stream_id,
+                        "topic": event.event.TOPIC,
+                        "error": quarantine.describe(error),
+                    }
+                )
+                return {}
+        return rows
+
+    def write(self, rows: dict[tuple[Any, ...], Any]) -> None:
+        """Put them in the place of what is there."""
+        for key, row in rows.items():
+            self._writer.replace(key, row)
+
+
+class _Heeding:
+    """Tells how far a repair is, and waits or ends as is wished."""
+
+    def __init__(self, name: str, total: int, tell: Tell) -> None:
+        self._name = name
+        self._total = total
+        self._tell = tell
+        self._began = time.monotonic()
+        self._looked = 0.0
+
+    def look(self, done: int) -> None:
+        if time.monotonic() - self._looked < HEED_EVERY:
+            return
+        speed = done / max(time.monotonic() - self._began, 1e-6)
+        total = max(self._total, done)
+        left = round((total - done) / speed, 1) if speed else None
+        signal = self._tell(Progress(done, total, round(speed, 1), left))
+        while signal == "pause":
+            rested = time.monotonic()
+            threading.Event().wait(HEED_EVERY)
+            self._began += time.monotonic() - rested
+            signal = self._tell(Progress(done, total, round(speed, 1), left, "paused"))
+        if signal == "cancel":
+            raise Cancelled(self._name)
+        self._looked = time.monotonic()
+
+
+def _of_stream(
+    source: EventSource, view: RowView[Any], stream: str, through: int
+) -> Sequence[Recorded]:
+    return source.stream(stream, 0, through, topics_of(view.takes))
+
+
+def _pages(source: EventSource, view: RowView[Any], through: int) -> Iterator[Recorded]:
+    position = 0
+    topics = topics_of(view.takes)
+    while position < through:
+        page = source.page(position, through, PAGE, topics)
+        yield from page
+        position = page[-1].position if len(page) == PAGE else through
+
+
+def _report(
+    view: RowView[Any], live: Live, position: int, rows: int, events: int, began: float
+) -> Report:
+    return Report(
+        projection=view.name,
+        generation=live.generation,
+        position=position,
+        rows=rows,
+        events=events,
+        seconds=round(time.monotonic() - began, 3),
+        checksum_live=None,
+        checksum_shadow=None,
+        equal=None,
+        swapped=False,
+    )

@@ -53,6 +53,11 @@ class RowView(Generic[Row]):
         """How many checkpoints the view has; another number is another version of it."""
         return PARTITIONS if self.partitioned else 1
 
+    @property
+    def ranged(self) -> bool:
+        """Whether a range of time can be rebuilt: a key must tell the stream of its events."""
+        return self.partitioned and type(self).stream_of is not RowView.stream_of
+
     def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
         """Keys of the rows that this event touches, most often one."""
         raise NotImplementedError

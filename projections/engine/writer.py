@@ -38,7 +38,7 @@ class ViewWriter:
         self._connection = connection
         fields = msgspec.structs.fields(view.row)
         self._columns = tuple(field.name for field in fields)
-        types = _column_types(connection, table, self._columns)
+        types = column_types(connection, table, self._columns)
         self._encode = RowEncoder(connection, view.row, types)
         key_types = [types[self._columns.index(name)][0] for name in view.key]
         columns = _list(self._columns)
@@ -196,10 +196,14 @@ def _update(columns: Sequence[str]) -> Composable:
     )
 
 
-def _column_types(
+def column_types(
     connection: Connection, table: str, columns: Sequence[str]
 ) -> list[tuple[str, int]]:
-    """Name and number of each column's type."""
+    """Name and number of each column's type, in the order in which columns are named.
+
+    Raises:
+        LookupError: the table lacks one.
+    """
     rows = connection.execute(
         "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypid::int8 FROM pg_attribute a"
         " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",

@@ -40,7 +40,7 @@ def test_the_pages_that_letters_lead_to(
 ) -> None:
     page, console = browser.open(f"{anonymous.base_url}/account/{path}#token=x")
     assert console == []
-    assert f"<h1 id=\"title\">{title}</h1>" in page
+    assert f'<h1 id="title">{title}</h1>' in page
 
 
 @pytest.mark.parametrize("path", ["/problems", "/problems/not-found"])

@@ -9,12 +9,22 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+import psycopg
 import pytest
 from uuid_utils.compat import uuid7
 
 from adapters.operations import PostgresOperations
 from adapters.postgres.pipeline import Pipeline
-from domain.operation import PAUSE, REBUILD, RESUME, ROLLBACK, NewOperation, Operation
+from domain.operation import (
+    PAUSE,
+    REBUILD,
+    RESUME,
+    ROLLBACK,
+    VERIFY,
+    NewOperation,
+    Operation,
+)
 from projections.engine import rebuild as engine_of
 from projections.engine.building import Progress
 from projections.oversight import ProjectionStatus
@@ -36,9 +46,19 @@ class FakeEngine:
         self.generation = 1
         self.paused: list[tuple[str, bool]] = []
         self.rebuilding: dict[str, Any] | None = None
+        self.together: list[list[str]] = []
 
     def rebuild(self, name: str, options: Any, operation_id: UUID, heed: Any) -> Any:
         return self.work(heed)
+
+    def rebuild_together(self, asked: Any) -> None:
+        self.together.append([one.name for one in asked])
+        for one in asked:
+            try:
+                outcome = self.work(one.heed)
+            except Exception as error:  # noqa: BLE001 - told, as the engine does
+                outcome = error
+            one.ended(outcome)
 
     def verify(self, name: str, heed: Any) -> Any:
         return self.work(heed)
@@ -66,8 +86,10 @@ async def operations(database: Database) -> AsyncIterator[PostgresOperations]:
     await pipeline.close()
 
 
-async def ask(operations: PostgresOperations, kind: str, **options: Any) -> UUID:
-    params = {"projection": "a.view", "options": options}
+async def ask(
+    operations: PostgresOperations, kind: str, name: str = "a.view", **options: Any
+) -> UUID:
+    params = {"projection": name, "options": options}
     new = NewOperation(
         id=uuid7(), kind=kind, user_id=uuid7(), tenant_id=uuid7(), correlation_id="c",
         created_at=datetime.now(UTC), params=params,
@@ -192,3 +214,94 @@ async def test_a_worker_that_stops_lets_another_go_on(operations: PostgresOperat
     assert left.is_set()
     ended = await done(operations, operation_id, FakeEngine())
     assert ended.state == "succeeded"
+
+
+@pytest.fixture
+async def _all_ended(operations: PostgresOperations, database: Database) -> None:
+    """Nothing that an earlier test has left open is taken along."""
+    async with await psycopg.AsyncConnection.connect(
+        database.owner_dsn, autocommit=True
+    ) as connection:
+        await connection.execute("DELETE FROM operations")
+
+
+async def found(operations: PostgresOperations, operation_id: UUID) -> Operation:
+    operation = await operations.get_any(operation_id)
+    assert operation is not None
+    return operation
+
+
+@pytest.mark.usefixtures("_all_ended")
+async def test_rebuilds_that_nobody_has_begun_are_done_together(
+    operations: PostgresOperations,
+) -> None:
+    first = await ask(operations, REBUILD)
+    others = [await ask(operations, REBUILD, name) for name in ("b.view", "c.view")]
+    again = await ask(operations, REBUILD, "b.view")
+    apart = [
+        await ask(operations, REBUILD, "d.view", key="1"),
+        await ask(operations, REBUILD, "e.view", **{"from": "2024-01-01T00:00:00Z"}),
+        await ask(operations, VERIFY, "f.view"),
+    ]
+    engine = FakeEngine()
+    assert (await done(operations, first, engine)).state == "succeeded"
+    assert engine.together == [["a.view", "b.view", "c.view"]]
+    for operation_id in others:
+        assert (await found(operations, operation_id)).state == "succeeded"
+    for operation_id in (*apart, again):
+        assert (await found(operations, operation_id)).state == "pending"
+
+
+@pytest.mark.usefixtures("_all_ended")
+async def test_of_rebuilds_done_together_each_has_its_own_end(
+    operations: PostgresOperations,
+) -> None:
+    ends = iter([{"events": 3}, engine_of.PoisonMet([{"position": 3}]), OSError("gone")])
+
+    def work(heed: Any) -> Any:
+        heed(HALF)
+        end = next(ends)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    ids = [await ask(operations, REBUILD, name) for name in ("a.view", "b.view", "c.view")]
+    await done(operations, ids[0], FakeEngine(work))
+    ended = [await found(operations, operation_id) for operation_id in ids]
+    assert [each.state for each in ended] == ["succeeded", "failed", "running"]
+    assert ended[1].error is not None
+    assert ended[1].error.code == "POISON_MET"
+
+
+@pytest.mark.usefixtures("_all_ended")
+async def test_one_that_is_not_wanted_any_more_does_not_keep_the_others_waiting(
+    operations: PostgresOperations, database: Database
+) -> None:
+    first, other = [await ask(operations, REBUILD, name) for name in ("a.view", "b.view")]
+    async with await psycopg.AsyncConnection.connect(
+        database.owner_dsn, autocommit=True
+    ) as connection:
+        await connection.execute(
+            "UPDATE operations SET cancel_requested = true, started_at = NULL WHERE id = %s",
+            (first,),
+        )
+    engine = FakeEngine()
+    assert (await done(operations, first, engine)).state == "cancelled"
+    assert (await found(operations, other)).state == "succeeded"
+    assert engine.together == []
+
+
+@pytest.mark.usefixtures("_all_ended")
+async def test_a_finished_rebuild_says_that_all_of_it_is_done(
+    operations: PostgresOperations,
+) -> None:
+    class Report(msgspec.Struct):
+        events: int = 100
+
+    def work(heed: Any) -> Any:
+        heed(Progress(0, 100, 0.0, None))
+        return Report()
+
+    ended = await done(operations, await ask(operations, REBUILD), FakeEngine(work))
+    assert (ended.state, ended.progress) == ("succeeded", 1)
+    assert ended.detail == "100 of 100 events"

@@ -243,6 +243,13 @@ async def test_what_is_asked_is_checked(api: httpx.AsyncClient, ops: dict[str, s
         ({"from": "2024-01-01T00:00:00Z", "to": "2023-01-01T00:00:00Z"}, "VALIDATION_FAILED",
          {"to"}),
         ({"from": "2024-01-01T00:00:00Z"}, "RANGE_NOT_SUPPORTED", set()),
+        ({"key": "x"}, "VALIDATION_FAILED", {"key"}),
+        ({"key": "x", "partitions": 0, "nonsense": 1}, "VALIDATION_FAILED",
+         {"key", "partitions", "nonsense"}),
+        ({"from": "2024-01-01T00:00:00Z", "to": "2023-01-01T00:00:00Z", "max_lag_seconds": -1},
+         "VALIDATION_FAILED", {"to", "max_lag_seconds"}),
+        ({"key": 5, "from": 1}, "VALIDATION_FAILED", {"key", "from"}),
+        ([], "VALIDATION_FAILED", {""}),
     ):  # fmt: skip
         answer = await api.post(path, headers=ops, json=body)
         assert (answer.status_code, answer.json()["code"]) == (422, code), body
@@ -253,6 +260,31 @@ async def test_what_is_asked_is_checked(api: httpx.AsyncClient, ops: dict[str, s
         assert answer.status_code == 404
     answer = await api.post(f"{PROJECTIONS}/accounts.people/pause", headers=ops, json={"x": 1})
     assert answer.status_code == 422
+
+
+async def test_a_range_and_a_key_mend_the_live_rows(
+    api: httpx.AsyncClient,
+    ops: dict[str, str],
+    anna: dict[str, str],
+    worker: Worker,
+    database: Database,
+) -> None:
+    await caught_up(api, ops)
+    entries = await get(api, "/v1/journal/entries", anna)
+    for body in ({"from": "2020-01-01T00:00:00Z"}, {"key": entries[0]["id"]}):
+        with owner(database) as connection:
+            connection.execute("DELETE FROM journal_days")
+        path = f"{PROJECTIONS}/journal.days/rebuild"
+        accepted = await api.post(path, headers=ops, json=body)
+        await worker.do(accepted)
+        ended = await get(api, accepted.headers["location"], ops)
+        assert ended["state"] == "succeeded", ended
+        assert (ended["result"]["swapped"], ended["result"]["equal"]) == (False, None)
+        with owner(database) as connection:
+            [rows] = connection.execute("SELECT count(*) FROM journal_days").fetchone()
+        assert rows == (len(entries) if "from" in body else 1) == ended["result"]["rows"]
+    accepted = await api.post(path, headers=ops, json={"accept_differences": True})
+    await worker.do(accepted)
 
 
 async def test_a_repeated_request_is_the_same_operation(

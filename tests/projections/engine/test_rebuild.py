@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from domain.event import Recorded
-from projections.engine import building, quarantine
+from projections.engine import folding, growing, quarantine
 from projections.engine.rebuild import (
     AlreadyRebuilding,
     Cancelled,
@@ -291,8 +291,8 @@ def test_paused_it_waits_and_goes_on(diary: Diary) -> None:
 def test_after_a_crash_it_goes_on_where_it_stopped(
     diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "PAGE", 10)
-    monkeypatch.setattr(building, "HEED_EVERY", 0.0)
+    monkeypatch.setattr(folding, "PAGE", 10)
+    monkeypatch.setattr(growing, "HEED_EVERY", 0.0)
     diary.some(100)
     diary.runner().catch_up()
 

@@ -1,0 +1,110 @@
+"""``projections verify|rollback|pause|resume|cancel``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bootstrap import cli
+from bootstrap.cli.projections.waiting import Name, known, result, statuses, waited
+
+if TYPE_CHECKING:
+    from bootstrap.operators import Desk
+    from domain.operation import Operation
+
+
+def verify(name: Name, json: cli.Json = False) -> None:
+    """Compare a read model with a fold of its events; exit code 1 says that they differ."""
+    from domain.operation import VERIFY
+
+    found = result(waited(cli.settings(servers=True), VERIFY, known(name)))
+    if json:
+        cli.print_json(found)
+    else:
+        cli.out.print(
+            f"{name}: {found['rows_live']} rows, {found['rows_expected']} expected at position"
+            f" {found['position']}: {'equal' if found['equal'] else 'different'}"
+        )
+        cli.print_table(
+            ("KEY", "LIVE", "EXPECTED"),
+            [
+                (
+                    difference["key"],
+                    "missing" if difference["live"] is None else difference["live"],
+                    "missing" if difference["expected"] is None else difference["expected"],
+                )
+                for difference in found["differences"]
+            ],
+        )
+    if not found["equal"]:
+        raise typer.Exit(cli.FAILED)
+
+
+def rollback(
+    name: Name,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which generation is served now.")
+    ] = False,
+    yes: cli.Yes = False,
+    json: cli.Json = False,
+) -> None:
+    """Serve the generation before the last swap again, once it has caught up with every write."""
+    from domain.operation import ROLLBACK
+
+    settings = cli.settings(servers=True)
+    known(name)
+    if dry_run:
+        status = next(each for each in statuses(settings) if each.name == name)
+        if json:
+            cli.print_json(status)
+        else:
+            cli.out.print(f"{name}: would leave generation {status.generation}")
+        return
+    cli.confirm(f"Serve the kept generation of {name} again?", yes=yes)
+    report = result(waited(settings, ROLLBACK, name))
+    if json:
+        cli.print_json(report)
+    else:
+        cli.out.print(f"{name}: generation {report['generation']} at position {report['position']}")
+
+
+def pause(name: Name, json: cli.Json = False) -> None:
+    """Let a projection wait; while it is rebuilt, the rebuild."""
+    from domain.operation import PAUSE
+
+    _paused(PAUSE, name, json)
+
+
+def resume(name: Name, json: cli.Json = False) -> None:
+    """Let a projection go on; while it is rebuilt, the rebuild."""
+    from domain.operation import RESUME
+
+    _paused(RESUME, name, json)
+
+
+def cancel(name: Name, json: cli.Json = False) -> None:
+    """End the rebuild of a projection; the live rows stay as they are."""
+    known(name)
+
+    async def end(desk: Desk) -> Operation | None:
+        ended = await desk.cancel(name)
+        return await desk.wait(ended, lambda operation: None) if ended is not None else None
+
+    ended = cli.at_desk(cli.settings(servers=True), end)
+    if ended is None:
+        cli.fail(f"{name} is not being rebuilt.", cli.REFUSED)
+    if json:
+        cli.print_json(ended)
+    else:
+        cli.out.print(f"{name}: the rebuild is {ended.state}")
+
+
+def _paused(kind: str, name: str, json: bool) -> None:
+    found = result(waited(cli.settings(servers=True), kind, known(name)))
+    if json:
+        cli.print_json(found)
+    elif found["rebuild"] is not None:
+        cli.out.print(f"{name}: the rebuild is {found['rebuild']}")
+    else:
+        cli.out.print(f"{name}: {found['status']}")

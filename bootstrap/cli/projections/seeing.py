@@ -1,0 +1,44 @@
+"""``projections list|show``: how far the read models are."""
+
+from __future__ import annotations
+
+from bootstrap import cli
+from bootstrap.cli.projections.waiting import Name, statuses
+
+
+def list_(json: cli.Json = False) -> None:
+    """Show every projection in a line."""
+    found = statuses(cli.settings(servers=True))
+    if json:
+        cli.print_json(found)
+        return
+    cli.print_table(
+        ("NAME", "STATUS", "POSITION", "HEAD", "GAP", "SECONDS", "EVENTS/S", "GENERATION"),
+        [
+            (
+                each.name,
+                each.status,
+                each.position,
+                each.head,
+                each.gap_events,
+                each.gap_seconds,
+                each.events_per_second,
+                each.generation,
+            )
+            for each in found
+        ],
+    )
+
+
+def show(name: Name, json: cli.Json = False) -> None:
+    """Show all that is known of one projection."""
+    import msgspec
+
+    found = {each.name: each for each in statuses(cli.settings(servers=True))}
+    if name not in found:
+        cli.fail(f"There is no projection {name}; there are {', '.join(found) or 'none yet'}.")
+    if json:
+        cli.print_json(found[name])
+        return
+    for field, value in msgspec.to_builtins(found[name]).items():
+        cli.out.print(f"{field:20} {value}", markup=False)
