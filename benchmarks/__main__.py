@@ -14,7 +14,10 @@ from rich.console import Console
 from benchmarks import machine, report, servers
 from bootstrap import logs
 
-BENCHMARKS = ("append", "catchup", "sealing", "post", "get", "lag", "depth", "login")
+BENCHMARKS = (
+    *("append", "catchup", "rebuild", "sealing"),
+    *("post", "get", "lag", "depth", "login"),
+)
 """Modules of this package, in the order in which they run."""
 
 
@@ -53,6 +56,8 @@ def main() -> int:
                 failed[name] = f"{type(error).__name__}: {error}"
     seconds = time.monotonic() - started
     report.show(console, facts, rows)
+    for name, why in bench.skipped.items():
+        console.print(f"  {name} was left out: {why}", highlight=False)
     for name, why in failed.items():
         console.print(f"  [red]{name} could not be run:[/red] {why}", highlight=False)
     path = report.write(facts, rows, failed, seconds)

@@ -63,7 +63,12 @@ class Bench:
         self.valkey = valkey
         self.full = full
         self.tell = tell
+        self.skipped: dict[str, str] = {}
         self._migrated = False
+
+    def skip(self, what: str, why: str) -> None:
+        """Note that a peer cannot be had here, to be told at the end."""
+        self.skipped[what] = why
 
     def empty(self, name: str) -> Database:
         """A database with nothing in it."""
