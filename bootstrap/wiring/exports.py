@@ -20,6 +20,7 @@ from bootstrap.wiring.handlers import totals_of
 from bootstrap.wiring.write_side import WriteSide
 from projections.journal.days import Days
 from projections.reading import Reader
+from workers.exports.access import Access
 from workers.exports.accounts import Accounts
 from workers.exports.journal import Journal
 from workers.exports.operations import OperationsAsked
@@ -32,6 +33,7 @@ def sources(side: WriteSide, reader: Reader) -> Sequence[Exported]:
     credentials = PipelineReader([side.bulk])
     return (
         Accounts(reader, credentials, side.store, totals_of(reader), (Days.name,)),
+        Access(reader, side.api_keys.last_used),
         Journal(reader, side.store),
         OperationsAsked(side.operations),
     )

@@ -193,6 +193,8 @@ async def lived(house: House, name: str) -> Somebody:
             await person.call("DELETE", path, if_match='"2"')
         if day > 2:
             await person.call("POST", f"{path}/restore")
+    made = {"name": f"key of {canary}", "permissions": ["journal:read"]}
+    await person.call("POST", "/v1/api-keys", made)
     await person.call("POST", "/v1/auth/logout")
     await person.log_in()
     return person

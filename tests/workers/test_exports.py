@@ -98,6 +98,10 @@ async def test_all_that_the_api_shows_is_in_it_and_nothing_of_another_person(
         for name in ("address", "agent", "last_seen", "expires_at"):
             assert login[name] == shown_login[name], name
 
+    assert read(bundle, "accounts/api_keys.json") == await ada.all("/v1/api-keys")
+    assert [one["name"] for one in read(bundle, "accounts/api_keys.json")] == ["key of canary-Ada"]
+    assert read(bundle, "accounts/tenants.json") == await ada.all("/v1/tenants")
+
     operations = read(bundle, "operations.json")
     assert [one["kind"] for one in operations] == ["journal.import", EXPORT]
     assert operations[0] == await ada.get(f"/v1/operations/{operations[0]['id']}")
