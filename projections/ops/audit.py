@@ -37,6 +37,8 @@ _STATES: Mapping[str, tuple[str, str]] = {
     "journal.EntryRestored": ("deleted", "active"),
     "accounts.PersonDeleted": ("active", "deleted"),
     "accounts.PersonRestored": ("deleted", "active"),
+    "accounts.TenantSuspended": ("active", "suspended"),
+    "accounts.TenantReactivated": ("suspended", "active"),
     "accounts.LoggedOut": ("open", "ended"),
     "accounts.LoginEnded": ("open", "ended"),
 }
