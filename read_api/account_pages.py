@@ -51,7 +51,8 @@ document.title = at("title").textContent = title;
 at("label").textContent = label;
 at("send").textContent = button;
 at("password").hidden = at("label").hidden = label === "";
-at("send").addEventListener("click", async () => {
+at("form").addEventListener("submit", async event => {
+  event.preventDefault();
   const body = label === "" ? {token} : {token, password: at("password").value};
   at("send").disabled = true;
   let said = failed[language].other;
@@ -77,9 +78,10 @@ HTML = (
     '<meta name="viewport" content="width=device-width">'
     '<meta name="referrer" content="no-referrer">'
     f"<title>Mindstream</title><style>{_STYLE}</style></head><body>"
-    '<h1 id="title"></h1><div id="form"><label id="label" for="password"></label>'
+    '<h1 id="title"></h1><form id="form"><label id="label" for="password"></label>'
+    '<input type="text" autocomplete="username" hidden>'
     '<input id="password" type="password" autocomplete="new-password">'
-    '<button id="send"></button></div><p id="said" role="status"></p>'
+    '<button id="send"></button></form><p id="said" role="status"></p>'
     f"<script>{_SCRIPT}</script></body></html>"
 )
 

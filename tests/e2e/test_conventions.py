@@ -23,6 +23,9 @@ OPEN = {
     "/v1/auth/login",
     "/v1/auth/refresh",
     "/v1/auth/logout",
+    "/v1/auth/verify-email",
+    "/v1/auth/request-password-reset",
+    "/v1/auth/reset-password",
     "/v1/me/restore",
 }
 WITHOUT_VERSIONS = {
