@@ -27,6 +27,7 @@ OPEN = {
     "/v1/auth/request-password-reset",
     "/v1/auth/reset-password",
     "/v1/me/restore",
+    "/v1/exports/{export_id}",  # by signed links
 }
 WITHOUT_VERSIONS = {
     "/v1/operations/{operation_id}",
