@@ -78,7 +78,9 @@ def test_without_a_row_left_a_rebuild_brings_the_same_answers_back(up: Up, peopl
     owner = up.services()["owner_dsn"]
     before, rows = _answers(person, entries, fresh), _rows(owner)
     assert len(before) > 30
-    assert all(rows.values())
+    # Others may be empty: nobody here has an API key, say.
+    kept = {table for table, found in rows.items() if found}
+    assert kept >= {"accounts_people", "journal_entries", "journal_days", "journal_tags"}
     with psycopg.connect(owner) as connection:
         for table in rows:
             connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
