@@ -102,6 +102,9 @@ def _doing(name: str, change: str, parameters: dict[str, str]) -> Statement:
 _CHOICE = {"id": "uuid", "projection": "text", "stream_id": "text", "error": "text"}
 _RETRY = _doing("oversight_retry", quarantine.RETRY, _CHOICE)
 _DISCARD = _doing("oversight_discard", quarantine.DISCARD, {**_CHOICE, "reason": "text"})
+_KNOWS_REACTION = Statement(
+    "oversight_knows_reaction", "SELECT 1 FROM reactions WHERE name = $1", ("text",)
+)
 _PAUSE_REACTION = _doing(
     "oversight_pause_reaction", reactions.SET_PAUSED, {"paused": "bool", "name": "text"}
 )
@@ -245,6 +248,11 @@ class PostgresCare:
         """Leave matching events out for good; the operation, which has ended."""
         choice = (item_id, projection, stream_id, error, reason)
         return await self._done(new, _DISCARD, choice)
+
+    async def knows_reaction(self, name: str) -> bool:
+        """Whether there is such a reaction."""
+        [rows] = await self._pipeline.run((_KNOWS_REACTION, (name,)))
+        return bool(rows)
 
     async def pause_reaction(self, new: NewOperation, name: str, paused: bool) -> Operation:
         """Have a reaction wait, or go on; the operation, which has ended."""

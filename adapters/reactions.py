@@ -78,7 +78,7 @@ FROM reactions r ORDER BY r.name
 SET_PAUSED = """
 UPDATE reactions SET paused = %(paused)s WHERE name = %(name)s RETURNING name AS id
 """
-TO_HEAD = """
+PASSING_OVER = """
 UPDATE reactions SET position = head.position
 FROM (SELECT coalesce(max(position), 0) AS position FROM events) AS head
 WHERE reactions.position < head.position
@@ -219,10 +219,6 @@ class PostgresLedger:
         """The stream has caught up behind this item."""
         state = "discarded" if waiting.item.state == "discarded" else "released"
         await self._execute(quarantine.SETTLE, (state, waiting.item.id))
-
-    async def pass_over(self) -> None:
-        """Move every reaction to the head: what was brought in from elsewhere is not news."""
-        await self._execute(TO_HEAD, (), connects=True)
 
     async def close(self) -> None:
         """Give up the connection and all leases."""

@@ -331,7 +331,16 @@ class Reactor:
         page = await self._read(*read)
         to = page[-1].position if len(page) == self._page_size else head
         keys = {recorded.position: key_of(name, recorded) for recorded in page}
-        known = await self._ledger.done(name, set(keys.values())) if keys else frozenset()
+        known: frozenset[UUID] = frozenset()
+        if page:
+            # Whoever brought these in from elsewhere moved the position in the same commit.
+            standing = await self._ledger.standing(name)
+            if standing.position != held.position:
+                raise Fenced(name)
+            held.paused = standing.paused
+            if held.paused:
+                return False
+            known = await self._ledger.done(name, set(keys.values()))
         for recorded in page:
             key = keys[recorded.position]
             if recorded.stream_id in held.waiting or key in known or self._stale(held, recorded):

@@ -1,12 +1,13 @@
-"""What operators ask for over HTTP, in one place: of projections, and of events in quarantine.
+"""What operators ask for over HTTP, in one place: of projections, quarantine and reactions.
 
-Owns the list. ``ops_projections`` and ``ops_quarantine`` have the calls, ``ops_desk`` what they
-share.
+Owns the list. ``ops_projections``, ``ops_quarantine`` and ``ops_reactions`` have the calls,
+``ops_desk`` what they share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 from uuid import UUID
 
 from litestar.handlers import HTTPRouteHandler
@@ -17,6 +18,11 @@ from write_api.operations import Accepting, Offering
 from write_api.ops_desk import Desk
 from write_api.ops_projections import Rebuildable, projection_routes
 from write_api.ops_quarantine import Care, quarantine_routes
+from write_api.ops_reactions import ReactionCare, reaction_routes
+
+
+class Caring(Care, ReactionCare, Protocol):
+    """What is changed at once; ``adapters.oversight.PostgresCare`` does."""
 
 
 def routes(
@@ -24,10 +30,14 @@ def routes(
     store: EventStore,
     operations: Accepting,
     offers: Offering,
-    care: Care,
+    care: Caring,
     new_id: Callable[[], UUID],
     projections: Mapping[str, Rebuildable],
 ) -> list[HTTPRouteHandler]:
     """The handlers; ``projections`` are those that can be rebuilt."""
     desk = Desk(answering, store, operations, offers, new_id)
-    return [*projection_routes(desk, projections), *quarantine_routes(desk, care)]
+    return [
+        *projection_routes(desk, projections),
+        *quarantine_routes(desk, care),
+        *reaction_routes(desk, care),
+    ]

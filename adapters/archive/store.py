@@ -37,6 +37,7 @@ from adapters.archive.lines import (
 from adapters.event_store.mapper import Ciphers, recorded, subjects_in
 from adapters.event_store.recorder import CHANNEL
 from adapters.event_store.subject_keys import SubjectKeys
+from adapters.reactions import PASSING_OVER
 from commands.claims import HOLDS, holds_of, turns
 from domain.event import Metadata
 
@@ -189,6 +190,11 @@ def restore(
             connection.execute("DELETE FROM claims")
             reader = Reader(file)
             subjects = _fill(connection, reader, checked.count, tell)
+            # What was brought in is not news: nobody is to get a letter about it. The positions are
+            # the projector's to move, whom the writer may become.
+            connection.execute("SET LOCAL ROLE mindstream_project")
+            connection.execute(PASSING_OVER)
+            connection.execute("SET LOCAL ROLE mindstream_write")
             if reader.checksum != checked.checksum:
                 raise Damaged(reader.count + 1, "the file has changed since it was checked")
             key_files.keep(connection, given, subjects)

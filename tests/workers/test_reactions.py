@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 
 from adapters.oversight import PostgresOversight
 from adapters.postgres.pipeline import Pipeline
-from adapters.reactions import PostgresLedger
+from adapters.reactions import PASSING_OVER, PostgresLedger
 from domain.event import Recorded
 from domain.reaction import ReactionStatus
 from projections.engine import quarantine
@@ -332,17 +332,27 @@ async def test_events_that_are_too_old_are_passed_over(
     assert letters.written == ["new"]
 
 
-async def test_what_was_imported_is_passed_over(
+async def test_what_is_imported_beside_a_running_worker_is_passed_over(
     diary: Diary, letters: Letters, asked: psycopg.Connection[Any]
 ) -> None:
+    note(diary, "before")
     await begun(diary, letters)
-    note(diary, "from", "an", "archive")
-    ledger = PostgresLedger(diary.database.write_dsn)
-    await ledger.pass_over()
-    await ledger.close()
-    note(diary, "news")
     async with running(diary.database.write_dsn, letters):
-        await become(lambda: position(asked) == 4)
+        await become(lambda: asked.execute("SELECT owner FROM reactions").fetchone() != (None,))
+        with psycopg.connect(diary.database.owner_dsn) as owner:  # one transaction
+            owner.execute(
+                """
+                INSERT INTO events
+                SELECT 1 + n, stream_id || n, 1, topic, tenant_id, gen_random_uuid(),
+                       correlation_id, causation_id, actor, trace_id, recorded_at, data
+                FROM events, generate_series(1, 30) AS n
+                """
+            )
+            owner.execute(PASSING_OVER)
+            owner.execute("SELECT pg_notify('mindstream_appended', '31')")
+        await become(lambda: position(asked) == 31)
+        note(diary, "news")
+        await become(lambda: position(asked) == 32)
     assert letters.written == ["news"]
 
 

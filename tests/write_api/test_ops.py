@@ -159,6 +159,15 @@ async def test_projections_have_the_contracts_shape(
     name = reactions[0]["name"]
     assert (await get(api, f"/v1/ops/reactions/{name}", ops))["name"] == name
     assert (await api.get("/v1/ops/reactions/nothing", headers=ops)).status_code == 404
+    for verb, status in (("pause", "paused"), ("resume", "stopped")):
+        done = await api.post(f"/v1/ops/reactions/{name}/{verb}", headers=ops, json={})
+        assert (done.status_code, done.json()["data"]["state"]) == (202, "succeeded"), done.text
+        assert (await get(api, f"/v1/ops/reactions/{name}", ops))["status"] == status
+        unknown = await api.post(f"/v1/ops/reactions/nothing/{verb}", headers=ops, json={})
+        assert unknown.status_code == 404
+        body = {"reason": "none"}
+        wrong = await api.post(f"/v1/ops/reactions/{name}/{verb}", headers=ops, json=body)
+        assert wrong.status_code == 422
 
 
 async def test_a_rebuild_is_an_operation_with_a_result(

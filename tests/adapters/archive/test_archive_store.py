@@ -126,8 +126,13 @@ async def test_a_store_goes_round(
     assert done.events == len(before) > 1000
     assert told[-1] == (done.events, done.events)
 
+    with psycopg.connect(fresh.project_dsn, autocommit=True) as connection:
+        connection.execute("INSERT INTO reactions (name, position, began_at) VALUES ('a', 0, 0)")
+
     restored = archive.restore(fresh.write_dsn, path, keys_of(), keys=keys)
 
+    # What was brought in is not news: no reaction does anything because of it.
+    assert rows(fresh, "SELECT position FROM reactions") == [(done.events,)]
     assert (restored.keys, restored.closed) == (6, 0)
     assert rows(fresh, KEYS) == rows(filled, KEYS)
     assert (restored.events, restored.checksum) == (done.events, done.checksum)
