@@ -12,7 +12,7 @@ from uuid import UUID
 
 from adapters.postgres.pipeline import Pipeline, Statement
 from adapters.sealing import Sealer
-from adapters.tokens import PublicKey
+from adapters.tokens import SIGNS_AFTER, PublicKey
 from commands.credentials import NewLogin, Rotation
 
 CHANNEL = "mindstream_logins"
@@ -115,11 +115,25 @@ FIRST_KEY = Statement(
     " WHERE NOT EXISTS (SELECT 1 FROM accounts_signing_keys WHERE retired_at IS NULL)",
     ("text", "bytea", "text"),
 )
+ROTATE_KEY = Statement(
+    "accounts_rotate_key",
+    """
+    WITH retired AS (
+        UPDATE accounts_signing_keys SET retired_at = now() WHERE retired_at IS NULL
+    )
+    INSERT INTO accounts_signing_keys (kid, private_pem, public_jwk) VALUES ($1, $2, $3)
+    """,
+    ("text", "bytea", "text"),
+)
+# A new key is published before it signs, so that nobody meets a token of a key not heard of.
 PRIVATE_KEYS = Statement(
     "accounts_private_keys",
-    "SELECT kid, private_pem FROM accounts_signing_keys WHERE retired_at IS NULL"
-    " ORDER BY created_at DESC, kid LIMIT 1",
-    (),
+    """
+    SELECT kid, private_pem FROM accounts_signing_keys
+    WHERE coalesce(retired_at > now() - interval '30 seconds', true)
+    ORDER BY created_at > now() - $1 * interval '1 second', created_at DESC, kid LIMIT 1
+    """,
+    ("float8",),
 )
 PUBLIC_KEYS = Statement(
     "accounts_public_keys",
@@ -203,16 +217,21 @@ class PostgresCredentials:
 
     async def keep_first_key(self, kid: str, private_pem: bytes, public_jwk: str) -> None:
         """Keep this signing key unless there is one already."""
-        sealed = self._sealer.seal(private_pem, _key_context(kid))
+        sealed = self._sealer.seal(private_pem, key_context(kid))
         await self._pipeline.run((KEYS_LOCK, ()), (FIRST_KEY, (kid, sealed, public_jwk)))
+
+    async def rotate_key(self, kid: str, private_pem: bytes, public_jwk: str) -> None:
+        """Keep this signing key, and retire the others."""
+        sealed = self._sealer.seal(private_pem, key_context(kid))
+        await self._pipeline.run((KEYS_LOCK, ()), (ROTATE_KEY, (kid, sealed, public_jwk)))
 
     async def signing_key(self) -> tuple[str, bytes] | None:
         """The id and PEM of the key that signs now; None where there is none yet."""
-        [rows] = await self._pipeline.run((PRIVATE_KEYS, ()))
+        [rows] = await self._pipeline.run((PRIVATE_KEYS, (SIGNS_AFTER,)))
         if not rows:
             return None
         kid, sealed = rows[0]
-        return kid, self._sealer.open(sealed, _key_context(kid))
+        return kid, self._sealer.open(sealed, key_context(kid))
 
     async def public_keys(self, overlap: float) -> list[PublicKey]:
         """The keys that tokens are checked with, newest first.
@@ -233,5 +252,6 @@ def password_context(user_id: UUID) -> bytes:
     return b"accounts/password/" + user_id.bytes
 
 
-def _key_context(kid: str) -> bytes:
+def key_context(kid: str) -> bytes:
+    """What a signing key is sealed with, beside the key."""
     return b"accounts/signing-key/" + kid.encode()

@@ -11,13 +11,19 @@ The id lets a rotated master key live on for what it sealed.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import itertools
 import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -26,6 +32,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 _VERSION = b"\x01"
 _SALT, _NONCE = 16, 12
 _HEADER = 1 + 4 + _SALT + _NONCE
+log = structlog.get_logger()
+
+_REFRESH = 1.0
+_LOOK_AGAIN = 0.2
+"""Seconds between looks for a master key that is not known."""
 
 
 class Unsealable(Exception):
@@ -36,44 +47,100 @@ def _derive(master_key: bytes, info: bytes, salt: bytes | None = None) -> bytes:
     return HKDF(SHA256(), 32, salt, info).derive(master_key)
 
 
+class _Sealing(NamedTuple):
+    """What this process seals with now; replaced as a whole."""
+
+    pid: int
+    header: bytes
+    cipher: AESGCM
+    numbers: Iterator[int]
+
+
 class Sealer:
     """Seals with ``master_key`` (32 bytes), opens with that or one of the ``older`` ones.
+
+    The older ones are given newest first. ``reread`` finds all keys again in that order, after a
+    rotation: it is asked when something was sealed by a key that is not known, and by ``refresh``.
 
     Raises:
         ValueError: a key has not 32 bytes.
     """
 
-    def __init__(self, master_key: bytes, *older: bytes) -> None:
-        if any(len(key) != 32 for key in (master_key, *older)):
-            raise ValueError("a master key has 32 bytes")
-        self._master_key = master_key
-        self._keys = {_id_of(key): key for key in (*older, master_key)}
+    def __init__(
+        self,
+        master_key: bytes,
+        *older: bytes,
+        reread: Callable[[], Sequence[bytes]] | None = None,
+    ) -> None:
+        self._reread = reread
+        self._reread_at = float("-inf")
         self._cipher = lru_cache(256)(self._derived)
-        self._renew()
+        self._take((master_key, *older))
 
     def __reduce__(self) -> Any:
         """Another process has the same keys and a salt of its own."""
-        older = [key for key in self._keys.values() if key != self._master_key]
-        return Sealer, (self._master_key, *older)
+        return _again, (tuple(self._ordered), self._reread)
 
-    def _renew(self) -> None:
-        """Begin with a new salt: in a new process, which a fork is too."""
-        self._pid = os.getpid()
-        self._count = itertools.count()
+    @property
+    def generation(self) -> str:
+        """The id of the key that seals now, as ``generation_of`` tells it."""
+        return _id_of(self._ordered[0]).hex()
+
+    def refresh(self) -> None:
+        """Take up a new master key, if there is one.
+
+        Raises:
+            OSError, ValueError: the keys cannot be read; those that are known go on.
+        """
+        if self._reread is not None:
+            self._reread_at = time.monotonic()
+            found = tuple(self._reread())
+            if found != self._ordered:
+                self._take(found)
+
+    @asynccontextmanager
+    async def refreshing(self) -> AsyncIterator[None]:
+        """Refresh once a second as long as the context lasts."""
+        task = asyncio.create_task(self._go_on_refreshing())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _go_on_refreshing(self) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH)
+            try:
+                self.refresh()
+            except (OSError, ValueError) as error:
+                log.warning("master_key_not_read", reason=type(error).__name__)
+
+    def _take(self, ordered: tuple[bytes, ...]) -> None:
+        if any(len(key) != 32 for key in ordered):
+            raise ValueError("a master key has 32 bytes")
+        # A key that once opened something goes on opening it, wherever it is gone from.
+        self._keys = {**getattr(self, "_keys", {}), **{_id_of(key): key for key in ordered}}
+        self._ordered = ordered
+        self._now = self._renewed()
+
+    def _renewed(self) -> _Sealing:
+        """A new salt: for a new process, which a fork is too, and for a new key."""
         salt = os.urandom(_SALT)
-        key_id = _id_of(self._master_key)
-        self._header = _VERSION + key_id + salt
-        self._sealing = self._derived(key_id, salt)
+        key_id = _id_of(self._ordered[0])
+        cipher = self._derived(key_id, salt)
+        return _Sealing(os.getpid(), _VERSION + key_id + salt, cipher, itertools.count())
 
     def _derived(self, key_id: bytes, salt: bytes) -> AESGCM:
         return AESGCM(_derive(self._keys[key_id], b"mindstream/sealing", salt))
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """Encrypt; ``context`` is authenticated and must be given again to open."""
-        if os.getpid() != self._pid:
-            self._renew()
-        nonce = next(self._count).to_bytes(_NONCE, "big")
-        return self._header + nonce + self._sealing.encrypt(nonce, plaintext, context)
+        now = self._now
+        if os.getpid() != now.pid:
+            now = self._now = self._renewed()
+        nonce = next(now.numbers).to_bytes(_NONCE, "big")
+        return now.header + nonce + now.cipher.encrypt(nonce, plaintext, context)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Decrypt what ``seal`` made.
@@ -82,17 +149,29 @@ class Sealer:
             Unsealable: with none of our keys, or not in this context.
         """
         key_id, salt = sealed[1:5], sealed[5 : 5 + _SALT]
-        if sealed[:1] != _VERSION or len(sealed) < _HEADER or key_id not in self._keys:
-            raise Unsealable("sealed in another form or by an unknown key")
+        if sealed[:1] != _VERSION or len(sealed) < _HEADER:
+            raise Unsealable("sealed in another form")
+        if key_id not in self._keys:
+            self._look_for(key_id)
         nonce = sealed[5 + _SALT : _HEADER]
         try:
             return self._cipher(key_id, salt).decrypt(nonce, sealed[_HEADER:], context)
         except InvalidTag:
             raise Unsealable("changed, or sealed for another context") from None
 
+    def _look_for(self, key_id: bytes) -> None:
+        if time.monotonic() - self._reread_at > _LOOK_AGAIN:
+            with contextlib.suppress(OSError, ValueError):
+                self.refresh()
+        if key_id not in self._keys:
+            raise Unsealable("sealed by an unknown key")
+
     def secret(self, purpose: str) -> bytes:
-        """A key of 32 bytes for one purpose, the same in every process with this master key."""
-        return _derive(self._master_key, b"mindstream/secret/" + purpose.encode())
+        """A key of 32 bytes for one purpose, the same in every process and after a rotation.
+
+        It is derived from the first master key that is kept.
+        """
+        return _derive(self._ordered[-1], b"mindstream/secret/" + purpose.encode())
 
     def digest(self, data: bytes, purpose: str) -> bytes:
         """A keyed digest of 32 bytes: guesses cannot be tried without the master key."""
@@ -101,6 +180,10 @@ class Sealer:
     @lru_cache(64)  # noqa: B019 - a process has one sealer, which lives as long as it
     def _secret(self, purpose: str) -> bytes:
         return self.secret(purpose)
+
+
+def _again(keys: tuple[bytes, ...], reread: Callable[[], Sequence[bytes]] | None) -> Sealer:
+    return Sealer(*keys, reread=reread)
 
 
 def generation_of(sealed: bytes) -> str:

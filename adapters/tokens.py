@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Literal, Protocol
@@ -36,10 +37,14 @@ ISSUER = "mindstream-auth"
 AUDIENCE = "mindstream-api"
 LIFETIME = 15 * 60
 """Seconds for which an access token is good."""
+SIGNS_AFTER = 8.0
+"""Seconds for which a new key is published before it signs."""
 SKEW = 5
 """Seconds by which another machine's clock may be ahead of ours."""
 _TYPE = "at+jwt"
 _LONGEST = 8_192
+_LOOK = 2.0
+"""Seconds between looks for a newer key to sign with."""
 _SMALLEST_KEY = 2_048
 
 
@@ -55,6 +60,10 @@ class KeyStore(Protocol):
 
     async def keep_first_key(self, kid: str, private_pem: bytes, public_jwk: str) -> None:
         """Keep this signing key unless there is one already."""
+        ...
+
+    async def rotate_key(self, kid: str, private_pem: bytes, public_jwk: str) -> None:
+        """Keep this signing key, and retire the others."""
         ...
 
     async def signing_key(self) -> tuple[str, bytes] | None:
@@ -203,16 +212,38 @@ class SignedTokens:
         """
         await self.load()
         if self._key is None:
-            key = await asyncio.to_thread(_first_key, first)
-            kid = key.thumbprint()
-            public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": "RS256"}
-            pem = key.as_pem(private=True)
-            await self._store.keep_first_key(kid, pem, msgspec.json.encode(public).decode())
+            await self._store.keep_first_key(
+                *_described(await asyncio.to_thread(_first_key, first))
+            )
             await self.load()  # another process may have been first
             log.info("signing_key_made", kid=self._kid)
 
+    async def rotate(self) -> tuple[str, float]:
+        """Make a new key; its id, and in how many seconds it signs."""
+        described = _described(await asyncio.to_thread(_first_key, None))
+        await self._store.rotate_key(*described)
+        return described[0], SIGNS_AFTER
+
+    @asynccontextmanager
+    async def keeping(self) -> AsyncIterator[None]:
+        """Take up new keys as long as the context lasts."""
+        task = asyncio.create_task(self._keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                await self.load()
+            except Exception as error:  # noqa: BLE001 - no database, no key: the next look may have it
+                log.warning("signing_key_not_loaded", reason=type(error).__name__)
+
     async def load(self) -> None:
-        """Take up the newest key."""
+        """Take up the newest key that has been published long enough."""
         row = await self._store.signing_key()
         if row is not None and row[0] != self._kid:
             self._key, self._kid = RSAKey.import_key(row[1]), row[0]
@@ -247,6 +278,13 @@ class SignedTokens:
     def hash_of(self, refresh_token: str) -> bytes:
         """The hash by which a refresh token is known."""
         return sha256(refresh_token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _described(key: RSAKey) -> tuple[str, bytes, str]:
+    """A key's id, its PEM, and the JSON that is published of it."""
+    kid = key.thumbprint()
+    public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": "RS256"}
+    return kid, key.as_pem(private=True), msgspec.json.encode(public).decode()
 
 
 def _first_key(pem: bytes | None) -> RSAKey:

@@ -72,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         _says("Base64 of the 32 bytes that wrap data keys; unset: HOME/master.key", secret=True),
     ] = None
+    master_key_previous: Annotated[
+        tuple[str, ...],
+        _says("Earlier values of MASTER_KEY, newest first, separated by commas", secret=True),
+    ] = ()
     jwt_private_key_file: Annotated[
         Path | None, _says("PEM file of the first signing key; unset: one is made")
     ] = None
@@ -267,7 +271,7 @@ def describe(settings: Settings) -> list[Field]:
         meta = _meta(field.type)
         extra = meta.extra or {}
         value = getattr(settings, field.name)
-        if value is not None and extra["secret"]:
+        if value not in (None, ()) and extra["secret"]:
             value = MASK
         elif value is not None and extra["dsn"]:
             value = masked(value)
@@ -326,7 +330,7 @@ def _given(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[st
             yield name, text if name == "operator_password" else text.strip(), variable
 
 
-_LISTS = frozenset({"trusted_proxies", "cors_origins", "outgoing_allow"})
+_LISTS = frozenset({"trusted_proxies", "cors_origins", "outgoing_allow", "master_key_previous"})
 """Settings that are given with commas."""
 
 
@@ -421,6 +425,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "smtp_url": _starts("smtp://", "smtps://"),
     "mail_from": _sender,
     "master_key": _key,
+    "master_key_previous": lambda texts: next(filter(None, map(_key, texts)), None),
     "jwt_private_key_file": _file,
     "trusted_proxies": _networks,
     "cors_origins": _origins,

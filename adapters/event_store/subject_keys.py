@@ -173,7 +173,7 @@ class SubjectKeys:
         return ids, [each for each in wanted if each in self.ciphers]
 
     def _fresh(self, ids: Sequence[UUID]) -> tuple[Sequence[UUID], list[bytes], list[str]]:
-        wrapped = [self._sealer.seal(os.urandom(32), _context(each)) for each in ids]
+        wrapped = [self._sealer.seal(os.urandom(32), key_context(each)) for each in ids]
         return ids, wrapped, [generation_of(each) for each in wrapped]
 
     def _take(
@@ -185,7 +185,9 @@ class SubjectKeys:
         found: dict[bytes, AESGCM | None] = dict.fromkeys(each.bytes for each in asked)
         for subject_id, wrapped in rows:
             if wrapped is not None:
-                found[subject_id.bytes] = AESGCM(self._sealer.open(wrapped, _context(subject_id)))
+                found[subject_id.bytes] = AESGCM(
+                    self._sealer.open(wrapped, key_context(subject_id))
+                )
         with self._lock:
             for subject in kept:  # what is in use now goes last
                 if subject in self.ciphers:
@@ -195,5 +197,6 @@ class SubjectKeys:
                 del self.ciphers[subject]
 
 
-def _context(subject_id: UUID) -> bytes:
+def key_context(subject_id: UUID) -> bytes:
+    """What a data key is wrapped with, beside the master key."""
     return b"subject-key/" + subject_id.bytes

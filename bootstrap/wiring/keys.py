@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.sealing import Sealer
-from bootstrap.master_key import master_key
+from bootstrap.master_key import master_keys
 from bootstrap.settings import Settings
 
 
 def sealer_of(settings: Settings) -> Sealer:
-    """Seals and opens with the master key that the settings lead to."""
-    return Sealer(master_key(settings))
+    """Seals and opens with the master keys that the settings lead to, and takes up new ones."""
+    again = functools.partial(master_keys, settings)
+    return Sealer(*again(), reread=again)
 
 
 def subject_keys_of(settings: Settings) -> SubjectKeys:

@@ -77,7 +77,7 @@ class WriteSide:
             await self.reads.open()
             await self.writes.open()
             await self.bulk.open()
-            async with self.keys.heeding(self.reads):
+            async with self.keys.heeding(self.reads), self.sealer.refreshing():
                 yield
         finally:
             await self.store.drain()

@@ -54,6 +54,7 @@ def write_api_app(settings: Settings) -> Any:
             await reads.open()
             stack.push_async_callback(reads.close)
             await side.ensure_key()
+            await stack.enter_async_context(side.tokens.keeping())
             await stack.enter_async_context(entrance.opened())
             await stack.enter_async_context(sharing(limiter))
             await stack.enter_async_context(logging_requests(requests))

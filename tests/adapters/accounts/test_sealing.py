@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 
 import pytest
 
-from adapters.sealing import Sealer, Unsealable
+from adapters.sealing import Sealer, Unsealable, generation_of
 
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 
@@ -70,3 +71,33 @@ def test_secrets_and_digests_differ_by_purpose_and_key() -> None:
 def test_a_master_key_has_32_bytes() -> None:
     with pytest.raises(ValueError, match="32"):
         Sealer(b"short")
+
+
+def test_a_new_master_key_is_taken_up_when_it_is_met() -> None:
+    known = [OLD]
+    running = Sealer(OLD, reread=lambda: list(known))
+    before, digest = running.seal(b"secret", b""), running.digest(b"x", "a")
+    known[:] = [NEW, OLD]
+    theirs = Sealer(NEW, OLD).seal(b"secret", b"")
+    assert running.open(theirs, b"") == b"secret"
+    assert generation_of(running.seal(b"", b"")) == generation_of(theirs) == running.generation
+    assert generation_of(before) != running.generation
+    assert running.open(before, b"") == b"secret"
+    # What clients hold (cursors, say) stays good.
+    assert running.digest(b"x", "a") == digest
+
+
+def test_keys_that_cannot_be_read_stop_nobody() -> None:
+    def gone() -> list[bytes]:
+        raise FileNotFoundError
+
+    sealer = Sealer(OLD, reread=gone)
+    assert sealer.open(sealer.seal(b"secret", b""), b"") == b"secret"
+    with pytest.raises(Unsealable):
+        sealer.open(Sealer(NEW).seal(b"secret", b""), b"")
+
+
+def test_a_sealer_goes_to_another_process_with_all_its_keys() -> None:
+    sealer = pickle.loads(pickle.dumps(Sealer(NEW, OLD)))
+    assert sealer.open(Sealer(OLD).seal(b"secret", b""), b"") == b"secret"
+    assert sealer.generation == Sealer(NEW).generation
