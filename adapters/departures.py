@@ -8,11 +8,11 @@ from uuid import UUID
 
 from adapters.postgres.pipeline import Pipeline, Statement
 from commands.departure import Departed
-from domain.accounts.events import PersonDeleted, PersonRestored
+from domain.accounts.events import PersonDeleted, PersonRestored, SubjectErased
 from domain.accounts.person import Person
 
 AT_ONCE = 1_000
-ERASED = "accounts.SubjectErased.v1"
+ERASED = SubjectErased.TOPIC
 """The topic of the event after which nothing of a person is left to be erased."""
 
 BEFORE = Statement(

@@ -127,7 +127,7 @@ class PostgresGithubLinks:
 
     async def link(self, github_id: int, user_id: UUID, token: str) -> bool:
         """Keep the link and the token; False where either side is linked to another."""
-        sealed = self._sealer.seal(token.encode(), b"accounts/github/" + user_id.bytes)
+        sealed = self._sealer.seal(token.encode(), token_context(user_id))
         try:
             [rows] = await self._pipeline.run((LINK, (github_id, user_id, sealed)))
         except psycopg.errors.UniqueViolation:  # another link was first
@@ -164,3 +164,8 @@ def _read(answer: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(answer, type=kind)
     except msgspec.MsgspecError:
         raise Unavailable("GitHub answered something else") from None
+
+
+def token_context(user_id: UUID) -> bytes:
+    """What a token is sealed with, beside the key."""
+    return b"accounts/github/" + user_id.bytes

@@ -18,7 +18,7 @@ import msgspec
 from adapters.postgres.pipeline import Pipeline, Statement
 from adapters.postgres.reader import SET_USER
 from commands.ports import KeyReused
-from domain.operation import Claimed, End, Failure, Held, NewOperation, Operation
+from domain.operation import ERASURE, Claimed, End, Failure, Held, NewOperation, Operation
 
 ACCEPT_PARAMETERS = (
     *("uuid", "text", "uuid", "uuid", "text", "timestamptz", "int8", "text", "bytea", "text"),
@@ -74,14 +74,15 @@ RECENT = Statement(
     " ORDER BY created_at",
     ("uuid", "text", "timestamptz"),
 )
-# What nobody has begun is over at once; whoever has begun stops at its next step.
+# What nobody has begun is over at once; whoever has begun stops at its next step. An erasure goes
+# on: there is no way back.
 _CANCEL = """
     UPDATE operations SET
-        cancel_requested = cancel_requested OR state IN ('pending', 'running'),
-        finished_at = CASE WHEN state = 'pending' THEN now() ELSE finished_at END,
-        eta_seconds = CASE WHEN state = 'pending' THEN NULL ELSE eta_seconds END,
-        state = CASE WHEN state = 'pending' THEN 'cancelled' ELSE state END
-"""
+        cancel_requested = cancel_requested OR state IN ('pending', 'running') AND {may},
+        finished_at = CASE WHEN state = 'pending' AND {may} THEN now() ELSE finished_at END,
+        eta_seconds = CASE WHEN state = 'pending' AND {may} THEN NULL ELSE eta_seconds END,
+        state = CASE WHEN state = 'pending' AND {may} THEN 'cancelled' ELSE state END
+""".replace("{may}", f"kind <> '{ERASURE}'")
 CANCEL = Statement(
     "operation_cancel",
     f"{_CANCEL} WHERE id = $1 AND user_id = $2 RETURNING {_SHAPE}",

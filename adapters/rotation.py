@@ -16,7 +16,9 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from adapters.credentials import key_context, password_context
 from adapters.event_store.subject_keys import key_context as subject_context
+from adapters.github import token_context as github_context
 from adapters.sealing import Sealer, Unsealable, generation_of
+from adapters.second_factor import seed_context
 
 BATCH = 500
 """Values exchanged in one transaction."""
@@ -42,6 +44,8 @@ SEALED = (
         "subject_keys", "subject_id", "uuid", "wrapped", subject_context, "master_generation"
     ),
     SealedColumn("accounts_credentials", "user_id", "uuid", "password_hash", password_context),
+    SealedColumn("accounts_totp", "user_id", "uuid", "seed", seed_context),
+    SealedColumn("accounts_github", "user_id", "uuid", "token", github_context),
     SealedColumn("accounts_signing_keys", "kid", "text", "private_pem", key_context),
 )
 """Every such column: a test compares it with the comments ``…, sealed`` of the schema."""

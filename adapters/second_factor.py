@@ -64,7 +64,7 @@ class PostgresSeeds:
 
     async def begin_totp(self, user_id: UUID, seed: Seed, recovery: Sequence[bytes]) -> bool:
         """Keep these instead of any unconfirmed ones; False where there are confirmed ones."""
-        sealed = self._sealer.seal(seed.secret.encode(), _context(user_id))
+        sealed = self._sealer.seal(seed.secret.encode(), seed_context(user_id))
         [rows] = await self._pipeline.run((BEGIN, (user_id, seed.id, sealed, recovery)))
         return bool(rows)
 
@@ -74,7 +74,7 @@ class PostgresSeeds:
         if not rows:
             return None
         seed_id, sealed, confirmed = rows[0]
-        return Seed(seed_id, self._sealer.open(sealed, _context(user_id)).decode(), confirmed)
+        return Seed(seed_id, self._sealer.open(sealed, seed_context(user_id)).decode(), confirmed)
 
     async def confirm_totp(self, user_id: UUID, seed_id: UUID) -> bool:
         """The seed counts from now on; False where it is no longer the person's."""
@@ -97,5 +97,6 @@ class PostgresSeeds:
         return bool(rows)
 
 
-def _context(user_id: UUID) -> bytes:
+def seed_context(user_id: UUID) -> bytes:
+    """What a seed is sealed with, beside the key."""
     return b"accounts/totp/" + user_id.bytes

@@ -24,7 +24,7 @@ import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 from joserfc.util import urlsafe_b64decode
@@ -162,6 +162,17 @@ class KeyRing:
         """How many keys there are."""
         return len(self._keys)
 
+    def signed(self, text: str) -> bytes | None:
+        """The payload of what ``SignedTokens.sign`` made with one of these keys, else None."""
+        try:
+            kid = jws.extract_compact(text.encode()).headers().get("kid")
+            key = self._keys.get(str(kid))
+            if key is None:
+                return None
+            return jws.deserialize_compact(text, key, ["RS256"]).payload
+        except (JoseError, ValueError):
+            return None
+
     def verify(self, token: str, now: float) -> Claims:
         """The claims of a good token; takes some 0.1 ms.
 
@@ -269,6 +280,17 @@ class SignedTokens:
         }
         header = {"alg": "RS256", "typ": _TYPE, "kid": self._kid}
         return await asyncio.to_thread(jwt.encode, header, claims, key, ["RS256"])
+
+    async def sign(self, payload: bytes) -> str:
+        """A JWS (compact) of the payload; of a type that no token has."""
+        key = self._key
+        if key is None:
+            await self.load()
+            key = self._key
+        if key is None:
+            raise RuntimeError("ensure_key comes first")
+        header = {"alg": "RS256", "typ": "JOSE", "kid": self._kid}
+        return await asyncio.to_thread(jws.serialize_compact, header, payload, key, ["RS256"])
 
     def refresh(self) -> tuple[str, bytes]:
         """256 random bits, and their hash. So many cannot be guessed from an unsalted hash."""

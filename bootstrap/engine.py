@@ -17,6 +17,7 @@ from adapters.event_store.metadata import SourceWithMetadata
 from adapters.event_store.source import PostgresSource
 from adapters.event_store.subject_keys import SubjectKeys
 from bootstrap.views import VIEWS, view
+from projections.engine import erasure
 from projections.engine import rebuild as engine
 from projections.engine.rebuild import Options, Progress, Signal, Wish
 from projections.engine.repair import key_of
@@ -117,6 +118,26 @@ class DirectEngine:
         """Have its projector leave it alone, or take it up; False where it was never begun."""
         with self._connected() as connection:
             return engine.set_paused(connection, view(name).name, paused)
+
+    def rows_of(self, user_id: UUID) -> dict[str, int]:
+        """How many rows of a person each table has."""
+        with self._connected() as connection:
+            return erasure.rows_of(connection, VIEWS, user_id)
+
+    def release(self, user_id: UUID) -> int:
+        """Settle what is in quarantine of a person's streams; how many items."""
+        with self._connected() as connection:
+            return erasure.release(connection, user_id)
+
+    def not_passed(self, position: int) -> Sequence[str]:
+        """The projections that work and have not come to a position."""
+        with self._connected() as connection:
+            return erasure.not_passed(connection, VIEWS, position)
+
+    def purge(self, user_id: UUID, position: int) -> dict[str, int]:
+        """Delete a person's rows where projectors do not; by table, how many."""
+        with self._connected() as connection:
+            return erasure.purge(connection, VIEWS, user_id, position)
 
     def status(self, name: str) -> ProjectionStatus | None:
         """How it is, None where it was never begun."""

@@ -17,6 +17,7 @@ from adapters.event_store.mapper import KeysMissing, recorded, subjects_in
 from adapters.event_store.recorder import CHANNEL
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.sealing import Unsealable
+from domain.accounts.events import SubjectErased
 from domain.event import Recorded
 from projections.engine.source import WHOLE, Slice
 
@@ -30,7 +31,7 @@ ORDER BY position LIMIT %s
 _PART = """
 SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
 WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
-  AND abs(hashtextextended(stream_id, 0) %% %s::bigint) = ANY (%s::bigint[])
+  AND (abs(hashtextextended(stream_id, 0) %% %s::bigint) = ANY (%s::bigint[]) OR topic = %s)
 ORDER BY position LIMIT %s
 """
 _STREAM = """
@@ -43,6 +44,10 @@ SELECT count(*) FROM events
 WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
 """
 _HEAD = "SELECT coalesce(max(position), 0) FROM events"
+
+
+EVERYWHERE = SubjectErased.TOPIC
+"""The topic that every partition gets: rows of one person are in all of them."""
 
 
 class PostgresSource:
@@ -82,7 +87,8 @@ class PostgresSource:
         if part.whole:
             return self._events(_PAGE, (after, through, list(topics), limit))
         return self._events(
-            _PART, (after, through, list(topics), part.of, list(part.partitions), limit)
+            _PART,
+            (after, through, list(topics), part.of, list(part.partitions), EVERYWHERE, limit),
         )
 
     def stream(

@@ -120,7 +120,7 @@ class SubjectKeys:
     def opens(self, subject_id: UUID, wrapped: bytes) -> bool:
         """Whether the master key that wrapped this subject's key is ours."""
         try:
-            self._sealer.open(wrapped, _context(subject_id))
+            self._sealer.open(wrapped, key_context(subject_id))
         except Unsealable:
             return False
         return True

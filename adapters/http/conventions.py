@@ -32,13 +32,15 @@ from adapters.http.exchange import (
 from adapters.http.limits import WINDOW, Decision, RateLimiter
 from adapters.http.limits_of_keys import LimitReached, count_key
 from adapters.http.metrics import HttpMetrics
-from adapters.http.principal import Authenticator, Principal
+from adapters.http.principal import Authenticator, Headers, Principal
 from adapters.http.problems import Problem, retry_after
 from adapters.http.routes import Routes
 from adapters.http.websockets import refuse, with_subprotocol_credentials
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Witness = Callable[[str, str, Headers], Awaitable[Principal | None]]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_GONE = 499
@@ -73,9 +75,9 @@ class Conventions:
     clients are to insist on TLS (0: they are not told). ``routes`` knows the paths of both APIs, so
     that OPTIONS and 405 name all methods; without it each API knows its own. ``access`` is who may
     call what; without it the path alone says what is open. ``cors`` knows which other origins'
-    pages may read answers. Without ``metrics``, ``access_log`` or ``request_log`` nothing is
-    counted or written. ``clock`` gives Unix time in
-    seconds.
+    pages may read answers. ``witness`` may know who asks for one path, by method, path and headers,
+    where the credentials are not good any more. Without ``metrics``, ``access_log`` or
+    ``request_log`` nothing is counted or written. ``clock`` gives Unix time in seconds.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Conventions:
         cors: Cors | None = None,
         body_timeout: float = 30.0,
         hsts_seconds: int = 0,
+        witness: Witness | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
@@ -114,6 +117,7 @@ class Conventions:
         self._routes = routes
         self._access = access
         self._cors = cors or Cors()
+        self._witness = witness
         self._clock = clock
         self._policies: dict[int, RawHeader] = {}
 
@@ -246,6 +250,11 @@ class Conventions:
         try:
             return await self._authenticator.authenticate(headers, context.client_address)
         except Problem as problem:
+            if problem.status == 401 and self._witness is not None:
+                path = context.scope["path"]
+                principal = await self._witness(exchange.method, path, headers)
+                if principal is not None:
+                    return principal
             if problem.status in (401, 403):
                 self._count(_address_key(context), exchange)
             if problem.status == 401:

@@ -7,7 +7,15 @@ tests compose the same roles on servers of their own.
 """
 
 from bootstrap.wiring.background import projector, scheduler, worker
-from bootstrap.wiring.once import demo, import_accounts, import_diary, setup
+from bootstrap.wiring.once import (
+    demo,
+    erase,
+    erasure_report,
+    import_accounts,
+    import_diary,
+    person_of,
+    setup,
+)
 from bootstrap.wiring.reacting import reactor
 from bootstrap.wiring.reading import read_api_app
 from bootstrap.wiring.write_side import WriteSide
@@ -16,8 +24,11 @@ from bootstrap.wiring.writing import write_api_app
 __all__ = [
     "WriteSide",
     "demo",
+    "erase",
+    "erasure_report",
     "import_accounts",
     "import_diary",
+    "person_of",
     "projector",
     "reactor",
     "read_api_app",

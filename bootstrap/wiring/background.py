@@ -20,6 +20,7 @@ from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
 from bootstrap.views import AUDIT, VIEWS
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
+from bootstrap.wiring.erasure import erasing_of
 from bootstrap.wiring.exports import exporting, files
 from bootstrap.wiring.keys import subject_keys_of
 from bootstrap.wiring.reacting import on_its_own_loop, reactor
@@ -30,6 +31,7 @@ from projections.engine.runner import Runner
 from projections.ops.audit import cutoff
 from workers.broker import Offers, OnLoop, redis_broker, work
 from workers.changed import rebuild_changed
+from workers.erasure import Erasing, declare_erasure
 from workers.exports.work import Exporting, declare_export
 from workers.journal import Importing, declare_import
 from workers.projections import Tending, declare_projections
@@ -143,7 +145,9 @@ def worker(settings: Settings) -> None:
     broker = redis_broker(settings.redis_url or "", works=True)
     dramatiq.set_broker(broker)
 
-    async def open_all(closing: AsyncExitStack) -> tuple[Importing, Tending, Exporting]:
+    async def open_all(
+        closing: AsyncExitStack,
+    ) -> tuple[Importing, Tending, Exporting, Erasing]:
         side = WriteSide(settings)
         await closing.enter_async_context(side.opened())
         importing = Importing(
@@ -153,8 +157,11 @@ def worker(settings: Settings) -> None:
             new_id=uuid7,
         )
         at_once = asyncio.Semaphore(settings.worker_threads)
-        tending = Tending(side.operations, DirectEngine(write_dsn_of(settings), side.keys), at_once)
-        return importing, tending, await closing.enter_async_context(exporting(side))
+        engine = DirectEngine(write_dsn_of(settings), side.keys)
+        tending = Tending(side.operations, engine, at_once)
+        await closing.enter_async_context(side.tokens.keeping())
+        to_export = await closing.enter_async_context(exporting(side))
+        return importing, tending, to_export, erasing_of(settings, side, engine)
 
     shared = OnLoop(open_all)
     broker.add_middleware(shared)
@@ -168,8 +175,12 @@ def worker(settings: Settings) -> None:
     async def to_export() -> Exporting:
         return (await shared())[2]
 
+    async def to_erase() -> Erasing:
+        return (await shared())[3]
+
     declare_import(broker, importing)
     declare_export(broker, to_export)
+    declare_erasure(broker, to_erase)
     declare_projections(broker, tending)
     # Whoever pauses or resumes must find a thread, even while rebuilds have all of theirs.
     threads = settings.worker_threads + SPARE_THREADS

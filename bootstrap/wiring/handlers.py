@@ -23,6 +23,7 @@ import read_api.operations
 import read_api.ops
 import read_api.tenants
 import write_api.accounts
+import write_api.erasure
 import write_api.exports
 import write_api.flags
 import write_api.github
@@ -37,6 +38,7 @@ import write_api.recovery
 import write_api.second_factor
 import write_api.tenants
 from adapters.audit import PostgresAuditLog
+from adapters.erasure import token_digest
 from adapters.event_store.store import PostgresEventStore
 from adapters.exports import PostgresExports
 from adapters.http.cursors import Cursors
@@ -120,6 +122,9 @@ def write_handlers(
             max_bytes=side.settings.max_import_bytes,
         ),
         *write_api.exports.routes(answering, side.store, side.operations, offers, uuid7),
+        *write_api.erasure.routes(
+            answering, side.store, side.operations, offers, side.credentials, uuid7, token_digest
+        ),
         *write_api.keys.routes(
             answering, side.store, side.api_keys, side.api_keys.last_used, uuid7
         ),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from uuid_utils.compat import uuid7
 
+from adapters.tokens import KeyRing
 from bootstrap import demonstration, imports
 from bootstrap.settings import Settings
 from bootstrap.wiring.reacting import begin_reactions
@@ -18,8 +21,11 @@ from commands.logins import Visit
 from commands.people_import import PeopleResult, import_people
 from domain.accounts.person import Person
 from domain.accounts.profile import email_key
-from domain.operation import Operation
+from domain.operation import ERASURE, NewOperation, Operation
 from workers.broker import Offers, redis_broker
+
+LOOK_EVERY = 0.3
+"""Seconds between looks at an operation that is waited for."""
 
 
 async def setup(settings: Settings) -> Mapping[str, Any] | None:
@@ -58,6 +64,63 @@ async def demo(settings: Settings) -> Mapping[str, Any] | None:
     kept.touch(mode=0o600)
     kept.write_bytes(msgspec.json.encode(login))
     return msgspec.to_builtins(login)  # type: ignore[no-any-return]  # a dict, as a struct is
+
+
+async def person_of(settings: Settings, who: str) -> UUID | None:
+    """Who has this id or e-mail address; None where there is nobody."""
+    side = WriteSide(settings)
+    async with side.opened():
+        try:
+            stream: str | None = Person.stream(UUID(who))
+        except ValueError:
+            key = email_key(who)
+            stream = (await side.store.holders("accounts.email", [key])).get(key)
+        person = await side.store.load(Person, stream) if stream is not None else None
+        return None if person is None else person.id
+
+
+async def erase(settings: Settings, user_id: UUID, tell: Callable[[Operation], None]) -> Operation:
+    """Have a worker erase this person, and wait until that is done."""
+    side = WriteSide(settings)
+    async with side.opened():
+        person = await side.store.load(Person, Person.stream(user_id))
+        assert person is not None
+        now = datetime.now(UTC)
+        new = NewOperation(
+            id=uuid7(),
+            kind=ERASURE,
+            user_id=user_id,
+            tenant_id=person.tenant_id,
+            correlation_id=f"erasure_{uuid7().hex}",
+            created_at=now,
+            params={"requested_at": now},
+        )
+        accepted = await side.operations.accept(new)
+        await side.credentials.end_all(user_id)
+        await side.credentials.forget(user_id)
+        await Offers(redis_broker(settings.redis_url or "", works=False)).offer(ERASURE, new.id)
+        while accepted.finished_at is None:
+            await asyncio.sleep(LOOK_EVERY)
+            accepted = await side.operations.get_any(new.id) or accepted
+            tell(accepted)
+        return accepted
+
+
+async def erasure_report(
+    settings: Settings, operation_id: UUID
+) -> tuple[dict[str, Any], bool] | None:
+    """The report of an erasure, and whether its signature holds; None where there is none."""
+    side = WriteSide(settings)
+    async with side.opened():
+        operation = await side.operations.get_any(operation_id)
+        if operation is None or operation.kind != ERASURE or operation.result is None:
+            return None
+        keys = KeyRing(side.credentials)
+        await keys.load()
+        said: dict[str, Any] = msgspec.json.decode(operation.result)
+        payload = keys.signed(said.get("signature", ""))
+        rest = {name: value for name, value in said.items() if name != "signature"}
+        return said, payload is not None and msgspec.json.decode(payload) == rest
 
 
 async def import_diary(

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapters.audit import PostgresAuditLog
 from adapters.credentials import PostgresCredentials
+from adapters.erasure import AskedErasures
 from adapters.event_store.store import PostgresEventStore
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.http.app import application
@@ -117,4 +118,5 @@ def read_api_app(settings: Settings) -> Any:
         entrance,
         limiter,
         requests,
+        AskedErasures(beside),
     )

@@ -18,7 +18,7 @@ import write_api.operations
 import write_api.ops
 from adapters.http.access_log import AccessLog
 from adapters.http.addresses import UNIX
-from adapters.http.conventions import Conventions
+from adapters.http.conventions import Conventions, Witness
 from adapters.http.cors import Cors
 from adapters.http.docs import openapi_handlers
 from adapters.http.doors import Access
@@ -69,6 +69,7 @@ def served(
     entrance: Entrance,
     limiter: Any,
     requests: RequestLog,
+    witness: Witness | None = None,
 ) -> Conventions:
     """An API as clients see it: the application within the conventions."""
     handlers = described(settings)
@@ -91,4 +92,5 @@ def served(
         routes=Routes(everything),
         access=Access(everything),
         cors=Cors(settings.cors_origins, lambda: entrance.standing.origins),
+        witness=witness,
     )

@@ -178,6 +178,17 @@ class RegistrationRepeated(Event, frozen=True, kw_only=True):
     user_id: UUID
 
 
+class SubjectErased(Event, frozen=True, kw_only=True):
+    """Nothing that was personal of this person can be read any more, and their rows go.
+
+    Every projection takes it without asking (``projections/engine/view.py``).
+    """
+
+    TOPIC: ClassVar[str] = "accounts.SubjectErased.v1"
+
+    user_id: UUID
+
+
 class LoggedIn(Event, frozen=True, kw_only=True):
     """A login began on one device."""
 

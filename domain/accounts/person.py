@@ -33,6 +33,7 @@ from domain.accounts.events import (
     ProfileRevised,
     RecoveryCodeUsed,
     SettingsRevised,
+    SubjectErased,
     TotpDisabled,
     TotpEnabled,
 )
@@ -109,6 +110,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     two_factor_enabled: bool = False
     github_login: str | None = None
     deleted_at: datetime | None = None
+    erased_at: datetime | None = None
     created_at: datetime
     version: int
 
@@ -234,6 +236,10 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
             return ()
         return (GithubLinked(user_id=self.id, github_login=github_login),)
 
+    def erase(self) -> tuple[Event, ...]:
+        """The person is no more; no event where they were erased."""
+        return () if self.erased_at is not None else (SubjectErased(user_id=self.id),)
+
     def leave(self) -> tuple[Event, ...]:
         """The person leaves; no event where they have."""
         return () if self.deleted_at is not None else (PersonDeleted(user_id=self.id),)
@@ -316,6 +322,8 @@ def _changed_access(event: Event, at: datetime) -> dict[str, Any]:
         return {"deleted_at": at}
     if isinstance(event, PersonRestored):
         return {"deleted_at": None}
+    if isinstance(event, SubjectErased):
+        return {"erased_at": at}
     return {}
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from domain.accounts.events import SubjectErased
 from domain.event import Recorded, topics_of
 from projections.engine import generations, quarantine
 from projections.engine.building import Cancelled, Progress, Signal
@@ -80,7 +81,11 @@ def rebuild_row(connection: Connection, sources: Sources, view: RowView[Any], te
                 events: Iterator[Recorded] = iter(_of_stream(source, view, stream, position))
             else:
                 events = _pages(source, view, position)
-            rows = refolding.rows(event for event in events if key in view.keys_of(event))
+            rows = refolding.rows(
+                event
+                for event in events
+                if type(event.event) is SubjectErased or key in view.keys_of(event)
+            )
             if refolding.poisoned:
                 raise PoisonMet(refolding.poisoned)
             refolding.write({key: rows.get(key)})
@@ -193,9 +198,21 @@ class _Refolding:
             self._waits[item.stream_id] = min(first, item.position)
 
     def rows(self, events: Iterator[Recorded] | Sequence[Recorded]) -> dict[tuple[Any, ...], Any]:
-        """The rows of all keys that the events touch; none of them if one cannot be folded."""
+        """The rows of all keys that the events touch; none of them if one cannot be folded.
+
+        The events are of one stream or one key, so that a person who was erased is theirs all.
+        """
         rows: dict[tuple[Any, ...], Any] = {}
+        erased = False
+        whose = self._view.erases
         for event in events:
+            if type(event.event) is SubjectErased and whose is not None:
+                user_id = event.event.user_id
+                erased = erased or any(
+                    row is not None and getattr(row, whose) == user_id for row in rows.values()
+                )
+                continue
+            erased = erased or event.erased  # their own stream does not tell of the erasure
             waits = self._waits.get(event.stream_id)
             if event.position in self._left_out or (waits and event.position >= waits):
                 continue
@@ -213,7 +230,7 @@ class _Refolding:
                     }
                 )
                 return {}
-        return rows
+        return dict.fromkeys(rows) if erased and whose is not None else rows
 
     def write(self, rows: dict[tuple[Any, ...], Any]) -> None:
         """Put them in the place of what is there."""

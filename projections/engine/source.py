@@ -42,7 +42,7 @@ class EventSource(Protocol):
         """Up to ``limit`` events of these topics with ``after < position <= through``, in order.
 
         ``through`` must not be beyond a head that this source has told. Streams that are not of
-        ``part`` are left out.
+        ``part`` are left out, but for ``SubjectErased``, which every partition gets.
         """
         ...
 

@@ -7,6 +7,9 @@ that it takes, in order, and commits its rows together with its checkpoint.
 ``RowView`` reduces a view to a struct and a pure fold. The engine loads the rows that a batch
 touches, folds in memory, and writes what changed set-based. The same fold serves the live view, a
 rebuild and a comparison of the two.
+
+When a person is erased (``SubjectErased``) the engine deletes their rows: a view only says by which
+column. It is the one event that every partition of a view gets, whatever its stream.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.accounts.events import SubjectErased
 from domain.event import Event, Recorded
 
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -45,8 +49,18 @@ class RowView(Generic[Row]):
     """For a log, to which rows are only added: the column that says in which order."""
     with_metadata: ClassVar[bool] = False
     """Whether it asks who caused an event: its source is to read that, which costs a little."""
+    erases: ClassVar[str | None] = "user_id"
+    """The column with the id of the person whose row it is: their rows go when they are erased.
+    None: the rows hold nothing that is about a person."""
     personal: ClassVar[tuple[str, ...]] = ()
     """Columns that hold what people wrote: a comparison shows only whether they differ."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Have it take the erasure of a person, which the engine does to its rows."""
+        super().__init_subclass__(**options)
+        takes = cls.__dict__.get("takes", ())
+        if takes and cls.erases is not None and SubjectErased not in takes:
+            cls.takes = (*takes, SubjectErased)
 
     @property
     def partitions(self) -> int:

@@ -17,6 +17,7 @@ import msgspec
 import psycopg
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
+from domain.accounts.events import SubjectErased
 from domain.event import Recorded
 from projections.engine.copying import SIGNATURE, TRAILER, RowEncoder, is_encoded
 from projections.engine.view import RowView
@@ -73,6 +74,11 @@ class ViewWriter:
             "WITH staged AS (DELETE FROM {} RETURNING {})"
             " INSERT INTO {} ({}) SELECT {} FROM staged ON CONFLICT ({}) DO {}"
         ).format(staging, columns, Identifier(table), columns, columns, key, _update(rest))
+        if view.erases is not None and view.erases not in self._columns:
+            raise LookupError(f"{view.name} does not say whose its rows are: see RowView.erases")
+        self._purge = SQL("DELETE FROM {} WHERE {} = ANY (%s::uuid[])").format(
+            Identifier(table), Identifier(view.erases or "")
+        )
         self._delete = SQL("DELETE FROM {} WHERE ({}) IN (SELECT * FROM unnest({}))").format(
             Identifier(table),
             key,
@@ -84,6 +90,23 @@ class ViewWriter:
 
         ``careful`` loads the rows of every key, also of those that cannot exist yet.
         """
+        events = list(events)
+        erasures: dict[UUID | None, int] = {
+            recorded.event.user_id: at
+            for at, recorded in enumerate(events)
+            if type(recorded.event) is SubjectErased
+        }
+        if not erasures or self.view.erases is None:
+            return self._fold(events, careful)
+        # What came before of these people is neither there nor needed: it is not folded first.
+        self._connection.execute(self._purge, [list(erasures)])
+        touched = self._fold(
+            [one for at, one in enumerate(events) if at > erasures.get(_subject_of(one), -1)],
+            careful,
+        )
+        return None if touched is None else touched | {one for one in erasures if one}
+
+    def _fold(self, events: Sequence[Recorded], careful: bool) -> set[UUID] | None:
         keys, touched, fresh, last = self._keys(events, careful)
         rows: list[Any] = [None] * len(keys)
         loaded: list[Any] = rows
@@ -182,6 +205,11 @@ class ViewWriter:
             while some := list(itertools.islice(rows, ROWS)):
                 copy.write(self._encode(some))
             copy.write(TRAILER)
+
+
+def _subject_of(recorded: Recorded) -> UUID | None:
+    """Whom an event is about, if it says so."""
+    return getattr(recorded.event, type(recorded.event).SUBJECT, None)
 
 
 def _list(names: Iterable[str]) -> Composed:

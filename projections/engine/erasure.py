@@ -1,0 +1,101 @@
+"""A person's rows in the read models: counted, seen to be gone, and deleted where nobody folds.
+
+The live tables are the projectors': they delete a person's rows when they come to
+``SubjectErased``. Owns what they do not reach: generations that are kept for a rollback, and
+projections that are paused or stand still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from projections.engine import checkpoints, generations
+from projections.engine.checkpoints import Connection
+from projections.engine.view import RowView
+
+# Its items would be folded after the rows are gone: what is left of the stream is nobody's.
+RELEASE = """
+UPDATE projection_quarantine q SET state = 'released', settled = true
+WHERE NOT settled AND EXISTS (
+    SELECT FROM events e WHERE e.stream_id = q.stream_id
+      AND position(convert_to('"user_id":"' || %(user)s || '"', 'UTF8') IN e.data) > 0)
+"""
+
+
+class Table(NamedTuple):
+    """A table with rows of people; ``live`` unless it is that of a generation."""
+
+    view: RowView[Any]
+    name: str
+    live: bool
+
+
+def tables_of(connection: Connection, views: Iterable[RowView[Any]]) -> Iterator[Table]:
+    """The tables of all generations of the views that hold something about people."""
+    for view in views:
+        if view.erases is not None:
+            yield Table(view, view.table, True)
+            for one in generations.load(connection, view.name):
+                yield Table(view, one.table, False)
+
+
+def rows_of(connection: Connection, views: Iterable[RowView[Any]], user_id: UUID) -> dict[str, int]:
+    """How many rows of this person each table has."""
+    found: dict[str, int] = {}
+    for table in tables_of(connection, views):
+        query = SQL("SELECT count(*) FROM {} WHERE {} = %s")
+        found[table.name] = _count(connection, query, table, user_id)
+    return found
+
+
+def purge(
+    connection: Connection, views: Iterable[RowView[Any]], user_id: UUID, position: int
+) -> dict[str, int]:
+    """Delete the person's rows where no projector has; by table, how many there were.
+
+    Those are the generations that are not live, and the live tables of projections that have not
+    passed ``position``. Such a projection will meet events about rows that are gone; those that it
+    reads together with the erasure are left out.
+    """
+    behind = set(not_passed(connection, views, position))
+    gone: dict[str, int] = {}
+    for table in tables_of(connection, views):
+        if table.live and table.view.name not in behind:
+            continue
+        query = SQL(
+            "WITH gone AS (DELETE FROM {} WHERE {} = %s RETURNING 1) SELECT count(*) FROM gone"
+        )
+        gone[table.name] = _count(connection, query, table, user_id)
+    return gone
+
+
+def not_passed(
+    connection: Connection, views: Iterable[RowView[Any]], position: int
+) -> Sequence[str]:
+    """The projections that have not passed the position; those never begun have no rows."""
+    known = checkpoints.read_all(connection)
+    rows = connection.execute(
+        "SELECT DISTINCT name FROM projection_checkpoints WHERE position < %s", (position,)
+    )
+    names = {view.name for view in views} & set(known)
+    return sorted(name for (name,) in rows if name in names)
+
+
+def release(connection: Connection, user_id: UUID) -> int:
+    """Settle what is in quarantine of this person's streams; how many items."""
+    return connection.execute(RELEASE, {"user": str(user_id)}).rowcount
+
+
+def _count(connection: Connection, query: SQL, table: Table, user_id: UUID) -> int:
+    try:
+        row = connection.execute(
+            query.format(Identifier(table.name), Identifier(table.view.erases or "")), (user_id,)
+        ).fetchone()
+    except psycopg.errors.UndefinedTable:
+        return 0  # a generation that was dropped or took its turn meanwhile
+    return 0 if row is None else int(row[0])
