@@ -33,7 +33,7 @@ PASSWORD = Statement(
     ("uuid",),
 )
 FORGET = Statement(
-    "accounts_forget", "DELETE FROM accounts_credentials WHERE user_id = $1", ("uuid",)
+    "accounts_forget", "DELETE FROM accounts_credentials WHERE user_id = $1 RETURNING 1", ("uuid",)
 )
 BEGIN = Statement(
     "accounts_begin_login",
@@ -181,6 +181,11 @@ class PostgresCredentials:
     async def forget(self, user_id: UUID) -> None:
         """Delete the password of a registration that came to nothing."""
         await self._pipeline.run((FORGET, (user_id,)))
+
+    async def drop_password(self, user_id: UUID) -> int:
+        """Delete the password of somebody who is to be erased; how many there were."""
+        [rows] = await self._pipeline.run((FORGET, (user_id,)))
+        return len(rows)
 
     async def begin(self, login: NewLogin, refresh_hash: bytes) -> None:
         """Keep a login and its first refresh token."""

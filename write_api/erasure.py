@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
@@ -37,8 +38,8 @@ class Closing(Protocol):
         """End every login of the person."""
         ...
 
-    async def forget(self, user_id: UUID) -> None:
-        """Delete their password."""
+    async def drop_password(self, user_id: UUID) -> int:
+        """Delete their password; how many there were."""
         ...
 
 
@@ -90,10 +91,15 @@ def routes(
             },
         )
 
+        async def accept(new: NewOperation) -> Operation:
+            # Nobody is to come in again before the work begins. The report counts this, too.
+            dropped = {"accounts_credentials": await credentials.drop_password(context.user_id)}
+            params = {**(new.params or {}), "erased": dropped}
+            return await operations.accept(msgspec.structs.replace(new, params=params))
+
         async def accepted(operation: Operation) -> Answer:
-            # A crash between the two leaves an operation, which does the same first of all.
+            # Should it crash before this: ending the logins is the work's first step as well.
             await credentials.end_all(context.user_id)
-            await credentials.forget(context.user_id)
             offers.offer_soon(operation.kind, operation.id)
             return ok(
                 request,
@@ -104,6 +110,6 @@ def routes(
                 token=await operations.head(),
             )
 
-        return await accept_once(request, context, store, new, operations.accept, accepted)
+        return await accept_once(request, context, store, new, accept, accepted)
 
     return [erase_me]

@@ -93,11 +93,13 @@ async def erase(settings: Settings, user_id: UUID, tell: Callable[[Operation], N
             tenant_id=person.tenant_id,
             correlation_id=f"erasure_{uuid7().hex}",
             created_at=now,
-            params={"requested_at": now},
+            params={
+                "requested_at": now,
+                "erased": {"accounts_credentials": await side.credentials.drop_password(user_id)},
+            },
         )
         accepted = await side.operations.accept(new)
         await side.credentials.end_all(user_id)
-        await side.credentials.forget(user_id)
         await Offers(redis_broker(settings.redis_url or "", works=False)).offer(ERASURE, new.id)
         while accepted.finished_at is None:
             await asyncio.sleep(LOOK_EVERY)

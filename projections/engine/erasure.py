@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from domain.event import Recorded
 from projections.engine import checkpoints, generations
 from projections.engine.checkpoints import Connection
 from projections.engine.view import RowView
@@ -25,6 +26,20 @@ WHERE NOT settled AND EXISTS (
     SELECT FROM events e WHERE e.stream_id = q.stream_id
       AND position(convert_to('"user_id":"' || %(user)s || '"', 'UTF8') IN e.data) > 0)
 """
+
+
+ERASED = "SELECT FROM subject_keys WHERE subject_id = %s AND erased_at IS NOT NULL"
+
+
+def subject_of(recorded: Recorded) -> UUID | None:
+    """Whom an event is about, if it says so."""
+    return getattr(recorded.event, type(recorded.event).SUBJECT, None)
+
+
+def is_of_erased(connection: Connection, recorded: Recorded) -> bool:
+    """Whether the event is about somebody who was erased."""
+    subject = subject_of(recorded)
+    return subject is not None and connection.execute(ERASED, (subject,)).rowcount == 1
 
 
 class Table(NamedTuple):
@@ -59,8 +74,8 @@ def purge(
     """Delete the person's rows where no projector has; by table, how many there were.
 
     Those are the generations that are not live, and the live tables of projections that have not
-    passed ``position``. Such a projection will meet events about rows that are gone; those that it
-    reads together with the erasure are left out.
+    passed ``position``. What they meet later of this person's events leads to nothing: see
+    ``mending``.
     """
     behind = set(not_passed(connection, views, position))
     gone: dict[str, int] = {}

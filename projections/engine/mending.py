@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from domain.event import Recorded, topics_of
-from projections.engine import quarantine
+from projections.engine import erasure, quarantine
 from projections.engine.checkpoints import Connection
 from projections.engine.quarantine import Waiting
 from projections.engine.source import EventSource
@@ -44,7 +44,8 @@ def apply_what_can_be(
     """Fold all events but those that fail and those behind them in their streams.
 
     Halves what fails until single events are left: of n events with one fault some 2 log n parts
-    are folded again.
+    are folded again. An event about somebody who was erased is no poison: the rows that it tells of
+    are gone, or will be.
 
     Raises:
         psycopg.OperationalError: the database, not an event, is at fault.
@@ -64,6 +65,8 @@ def apply_what_can_be(
             raise
         except Exception as error:
             if len(part) == 1:
+                if erasure.is_of_erased(connection, part[0]):
+                    return
                 poisoned.append((part[0], error))
                 blocked.add(part[0].stream_id)
                 if len(poisoned) > MOST:
@@ -111,6 +114,8 @@ def mend(
         except psycopg.OperationalError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a fold or a row raises
+            if erasure.is_of_erased(connection, event):
+                continue
             if event.position == item.position:
                 state = quarantine.failed_again(connection, waiting, error)
                 log.warning(

@@ -20,6 +20,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 from domain.accounts.events import SubjectErased
 from domain.event import Recorded
 from projections.engine.copying import SIGNATURE, TRAILER, RowEncoder, is_encoded
+from projections.engine.erasure import subject_of
 from projections.engine.view import RowView
 
 USERS_NAMED = 100
@@ -101,7 +102,7 @@ class ViewWriter:
         # What came before of these people is neither there nor needed: it is not folded first.
         self._connection.execute(self._purge, [list(erasures)])
         touched = self._fold(
-            [one for at, one in enumerate(events) if at > erasures.get(_subject_of(one), -1)],
+            [one for at, one in enumerate(events) if at > erasures.get(subject_of(one), -1)],
             careful,
         )
         return None if touched is None else touched | {one for one in erasures if one}
@@ -205,11 +206,6 @@ class ViewWriter:
             while some := list(itertools.islice(rows, ROWS)):
                 copy.write(self._encode(some))
             copy.write(TRAILER)
-
-
-def _subject_of(recorded: Recorded) -> UUID | None:
-    """Whom an event is about, if it says so."""
-    return getattr(recorded.event, type(recorded.event).SUBJECT, None)
 
 
 def _list(names: Iterable[str]) -> Composed:

@@ -247,7 +247,7 @@ def test_an_operator_erases_from_the_command_line_what_waits_and_what_is_paused(
     said, complaint = done.communicate(timeout=120)
     assert done.returncode == 0, complaint
     report = json.loads(said)
-    assert report["erased"]["journal_tags"] >= 3
+    assert report["erased"]["journal_tags"] == 1  # the other one waits to be folded
     check_signature(system, report)
     assert found_in(system, canary) == []
     assert system.cli("projections", "resume", "journal.tags").returncode == 0

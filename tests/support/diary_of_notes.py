@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from adapters.event_store.mapper import encode
 from adapters.event_store.recorder import PostgresRecorder, open_pool
 from adapters.event_store.source import PostgresSource
+from domain.accounts.events import SubjectErased
 from domain.event import Event
 from projections.engine.runner import Runner
 from tests.support.diary_view import Note, NoteRevised, Notes, NoteTornUp, NoteWritten
@@ -54,6 +55,18 @@ class Diary:
                 event = NoteTornUp(note_id=self.random.choice(alive))
             self._fold(event)
             events.append(event)
+        self._store(events)
+
+    def erase(self, user: UUID) -> None:
+        """Append that somebody was erased, on a stream that has no note."""
+        self.model = {key: row for key, row in self.model.items() if row.user_id != user}
+        event = SubjectErased(user_id=user)
+        self.recorder.insert_events(
+            [StoredEvent(f"accounts.person-{user}", 1, event.TOPIC, encode(event))]
+        )
+
+    def append_late(self, *events: Event) -> None:
+        """Append events that lead to nothing, since their person was erased."""
         self._store(events)
 
     def _store(self, events: Sequence[Event]) -> None:

@@ -28,6 +28,7 @@ class NoteWritten(Event, frozen=True, kw_only=True):
 class NoteRevised(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "engine.NoteRevised.v1"
     note_id: UUID
+    user_id: UUID | None = None
     body: str
 
 
