@@ -7,13 +7,8 @@ themselves can look how far it is, though their logins have ended.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from email import policy
-from email.parser import BytesHeaderParser
-from email.utils import getaddresses
 from hashlib import sha256
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -21,6 +16,7 @@ import structlog
 
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.http.principal import Headers, Principal
+from adapters.mail.erasure import SentMail
 from adapters.operations import SET_OPERATOR
 from adapters.postgres.pipeline import Pipeline, Statement
 from commands.journal import DAY
@@ -51,6 +47,9 @@ STORES = (
     ("accounts_credentials", "DELETE FROM accounts_credentials WHERE user_id = $1"),
     ("accounts_totp", "DELETE FROM accounts_totp WHERE user_id = $1"),
     ("accounts_github", "DELETE FROM accounts_github WHERE user_id = $1"),
+    ("accounts_key_hashes", "DELETE FROM accounts_key_hashes WHERE user_id = $1"),
+    ("accounts_mail_tokens", "DELETE FROM accounts_mail_tokens WHERE user_id = $1"),
+    ("exports", "DELETE FROM exports WHERE user_id = $1"),
     (
         "claims",
         f"""DELETE FROM claims WHERE holder = 'accounts.person-' || $1::text
@@ -135,29 +134,17 @@ class DataKey:
         return int(count)
 
 
-class LettersInFolder:
-    """Letters in a folder, as mail is where there is no server: those to the person's address."""
+class Sent:
+    """What was sent to the person, as far as it is still here: ``adapters.mail.erasure``."""
 
     name = "mail"
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, mail: SentMail) -> None:
+        self._mail = mail
 
     async def erase(self, person: Person, operation_id: UUID) -> int:
-        """How many there were. The person's address has to be readable."""
-        return await asyncio.to_thread(self._erase, person.email.lower()) if person.email else 0
-
-    def _erase(self, address: str) -> int:
-        count = 0
-        for path in self._folder.glob("*.eml"):
-            try:
-                to = BytesHeaderParser(policy=policy.default).parsebytes(path.read_bytes())
-                if address in {one.lower() for _, one in getaddresses(to.get_all("to", []))}:
-                    path.unlink()
-                    count += 1
-            except FileNotFoundError:  # somebody else was first
-                continue
-        return count
+        """How many letters there were."""
+        return await self._mail.erase(person.id)
 
 
 def stores(pipeline: Pipeline, chosen: Iterable[tuple[str, str]] = STORES) -> list[SqlStore]:

@@ -20,7 +20,7 @@ from bootstrap.views import VIEWS, view
 from projections.engine import erasure
 from projections.engine import rebuild as engine
 from projections.engine.rebuild import Options, Progress, Signal, Wish
-from projections.engine.repair import key_of
+from projections.engine.repair import key_of, rebuild_row
 from projections.engine.runner import LOOK
 from projections.engine.telemetry import STATUSES, ProjectionStatus, statuses_of
 from projections.engine.view import RowView
@@ -137,7 +137,11 @@ class DirectEngine:
     def purge(self, user_id: UUID, position: int) -> dict[str, int]:
         """Delete a person's rows where projectors do not; by table, how many."""
         with self._connected() as connection:
-            return erasure.purge(connection, VIEWS, user_id, position)
+            purged = erasure.purge(connection, VIEWS, user_id, position)
+            for one, key in list(erasure.keys_to_refold(connection, VIEWS, user_id)):
+                rebuild_row(connection, self._sources(one.name), one, key)
+                purged[one.table] = purged.get(one.table, 0) + 1
+            return purged
 
     def status(self, name: str) -> ProjectionStatus | None:
         """How it is, None where it was never begun."""

@@ -97,7 +97,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``position`` counts all events of the store from 1 without gaps; ``stream_version`` those of
     the stream, likewise. ``metadata`` is None where the reader did not ask for it. ``erased`` says
-    that the person was erased: the event's personal fields are placeholders.
+    that the person was erased: the event's personal fields are placeholders. ``elsewhere`` says that
+    it is of another partition than was asked for, and here because every partition gets it.
     """
 
     position: int
@@ -108,6 +109,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     event: Event
     metadata: Metadata | None = None
     erased: bool = False
+    elsewhere: bool = False
 
     @property
     def originator_id(self) -> str:

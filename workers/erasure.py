@@ -1,9 +1,9 @@
 """Erasing a person: whatever is about them goes, store after store, and a signed report says so.
 
-Owns the order of the steps. What needs to be read to be found (letters, by their address) goes
-first, then the key; when every process has forgotten it, ``SubjectErased`` is appended, on which
-the projections delete the person's rows; then the rest. Each step may be done again: a worker that
-dies is followed by another, and counts are kept with the operation.
+Owns the order of the steps. The logins end first, then the key is destroyed; when every process has
+forgotten it, ``SubjectErased`` is appended, on which the projections delete the person's rows; then
+the rest. Each step may be done again: a worker that dies is followed by another, and counts are
+kept with the operation.
 
 There is no way back, so that nobody can cancel it.
 """
@@ -102,7 +102,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class Erasing(msgspec.Struct, frozen=True):
     """What an erasure needs.
 
-    ``first`` need the person to be readable, ``key`` destroys the key, ``then`` is the rest.
+    ``first`` comes before the key, ``key`` destroys it, ``then`` is the rest.
     ``sign`` makes a JWS of bytes.
     """
 

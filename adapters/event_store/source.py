@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, LiteralString
 
+import msgspec
 import psycopg
 from psycopg.rows import tuple_row
 
@@ -34,6 +35,7 @@ WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
   AND (abs(hashtextextended(stream_id, 0) %% %s::bigint) = ANY (%s::bigint[]) OR topic = %s)
 ORDER BY position LIMIT %s
 """
+_PLACE = "SELECT abs(hashtextextended(%s::text, 0) %% %s::bigint)"
 _STREAM = """
 SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
 WHERE stream_id = %s AND position > %s AND position <= %s AND topic = ANY (%s::text[])
@@ -86,10 +88,17 @@ class PostgresSource:
         """Up to ``limit`` events, decoded."""
         if part.whole:
             return self._events(_PAGE, (after, through, list(topics), limit))
-        return self._events(
-            _PART,
-            (after, through, list(topics), part.of, list(part.partitions), EVERYWHERE, limit),
-        )
+        values = (after, through, list(topics), part.of, list(part.partitions), EVERYWHERE, limit)
+        return [
+            self._placed(one, part) if type(one.event) is SubjectErased else one
+            for one in self._events(_PART, values)
+        ]
+
+    def _placed(self, recorded: Recorded, part: Slice) -> Recorded:
+        """The record, marked if its stream is not of the part."""
+        row = self._reader().execute(_PLACE, (recorded.stream_id, part.of)).fetchone()
+        assert row is not None
+        return msgspec.structs.replace(recorded, elsewhere=row[0] not in part.partitions)
 
     def stream(
         self, stream_id: str, after: int, through: int, topics: Sequence[str]

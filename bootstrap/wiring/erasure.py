@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from adapters.erasure import LOGINS, STORES, DataKey, LettersInFolder, stores
+from adapters.erasure import LOGINS, STORES, DataKey, Sent, stores
+from adapters.mail.erasure import SentMail
+from adapters.mail.folder import FolderMail
 from bootstrap.engine import DirectEngine
 from bootstrap.places import Places
 from bootstrap.settings import Settings
@@ -12,12 +14,13 @@ from workers.erasure import Erasing
 
 def erasing_of(settings: Settings, side: WriteSide, engine: DirectEngine) -> Erasing:
     """What an erasure needs. A store of another kind joins ``first`` or ``then``."""
+    folder = FolderMail(Places(settings.home).mail, settings.mail_from)
     return Erasing(
         operations=side.operations,
         store=side.store,
-        first=[*stores(side.bulk, [LOGINS]), LettersInFolder(Places(settings.home).mail)],
+        first=stores(side.bulk, [LOGINS]),
         key=DataKey(side.bulk, side.keys),
-        then=stores(side.bulk, STORES),
+        then=[Sent(SentMail(side.bulk, folder)), *stores(side.bulk, STORES)],
         models=engine,
         sign=side.tokens.sign,
     )

@@ -75,6 +75,8 @@ class Tenants(RowView[TenantRow]):
         TenantDeleted,
     )
     table: ClassVar[str] = "accounts_tenants"
+    erases: ClassVar[str | None] = None
+    refolds: ClassVar[str | None] = "created_by"  # whose word its name is
     row: ClassVar[type[msgspec.Struct]] = TenantRow
     key: ClassVar[tuple[str, ...]] = ("tenant_id",)
     personal: ClassVar[tuple[str, ...]] = ("document",)

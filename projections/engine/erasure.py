@@ -89,6 +89,25 @@ def purge(
     return gone
 
 
+def keys_to_refold(
+    connection: Connection, views: Iterable[RowView[Any]], user_id: UUID
+) -> Iterator[tuple[RowView[Any], str]]:
+    """Rows with words of this person that others need, as a repair names them.
+
+    Generations that hold such rows and are not live are dropped.
+    """
+    for view in views:
+        if view.refolds is not None:
+            for generation in generations.load(connection, view.name):
+                generations.drop(connection, generation)
+            key = SQL(" || '/' || ").join(SQL("{}::text").format(Identifier(k)) for k in view.key)
+            query = SQL("SELECT {} FROM {} WHERE {} = %s").format(
+                key, Identifier(view.table), Identifier(view.refolds)
+            )
+            for (text,) in connection.execute(query, (user_id,)).fetchall():
+                yield view, text
+
+
 def not_passed(
     connection: Connection, views: Iterable[RowView[Any]], position: int
 ) -> Sequence[str]:

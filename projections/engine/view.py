@@ -51,7 +51,10 @@ class RowView(Generic[Row]):
     """Whether it asks who caused an event: its source is to read that, which costs a little."""
     erases: ClassVar[str | None] = "user_id"
     """The column with the id of the person whose row it is: their rows go when they are erased.
-    None: the rows hold nothing that is about a person."""
+    None: the rows hold nothing that is about a person, or others need them, too."""
+    refolds: ClassVar[str | None] = None
+    """The column with the id of the person whose words are in a row that others need: it is folded
+    anew when they are erased."""
     personal: ClassVar[tuple[str, ...]] = ()
     """Columns that hold what people wrote: a comparison shows only whether they differ."""
 
@@ -59,8 +62,8 @@ class RowView(Generic[Row]):
         """Have it take the erasure of a person, which the engine does to its rows."""
         super().__init_subclass__(**options)
         takes = cls.__dict__.get("takes", ())
-        if takes and cls.erases is not None and SubjectErased not in takes:
-            cls.takes = (*takes, SubjectErased)
+        if isinstance(takes, tuple) and takes and cls.erases is not None:
+            cls.takes = (*(each for each in takes if each is not SubjectErased), SubjectErased)
 
     @property
     def partitions(self) -> int:

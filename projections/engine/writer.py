@@ -97,8 +97,10 @@ class ViewWriter:
             for at, recorded in enumerate(events)
             if type(recorded.event) is SubjectErased
         }
-        if not erasures or self.view.erases is None:
+        if not erasures:
             return self._fold(events, careful)
+        if self.view.erases is None:
+            return self._fold([one for one in events if not one.elsewhere], careful)
         # What came before of these people is neither there nor needed: it is not folded first.
         self._connection.execute(self._purge, [list(erasures)])
         touched = self._fold(

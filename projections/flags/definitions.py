@@ -48,6 +48,7 @@ class Definitions(RowView[FlagRow]):
     takes: ClassVar[tuple[type[Event], ...]] = (FlagSet, FlagDeleted)
     table: ClassVar[str] = "flags_definitions"
     row: ClassVar[type[msgspec.Struct]] = FlagRow
+    erases: ClassVar[str | None] = None
     key: ClassVar[tuple[str, ...]] = ("name",)
 
     def stream_of(self, key: tuple[Any, ...]) -> str | None:

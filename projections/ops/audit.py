@@ -72,6 +72,7 @@ class Audit(RowView[AuditRow]):
     key: ClassVar[tuple[str, ...]] = ("position",)
     with_metadata: ClassVar[bool] = True
     grows_by: ClassVar[str | None] = "position"
+    erases: ClassVar[str | None] = None  # it names ids; what they wrote is read from the events
 
     def __init__(self, keep_days: int = KEEP_DAYS) -> None:
         self.keep_days = keep_days
