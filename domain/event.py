@@ -97,8 +97,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``position`` counts all events of the store from 1 without gaps; ``stream_version`` those of
     the stream, likewise. ``metadata`` is None where the reader did not ask for it. ``erased`` says
-    that the person was erased: the event's personal fields are placeholders. ``elsewhere`` says that
-    it is of another partition than was asked for, and here because every partition gets it.
+    that the person was erased: the event's personal fields are placeholders. ``elsewhere`` says
+    that it is of another partition than was asked for, and here because every partition gets it.
     """
 
     position: int
