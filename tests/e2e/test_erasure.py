@@ -167,7 +167,8 @@ def test_what_somebody_wrote_is_found_nowhere_after_erasure(
     assert found_in(system, canary, name) == []
     report = operation["result"]
     erased = report["erased"]
-    assert erased["subject_keys"] == erased["accounts_people"] == erased["mail"] == 1
+    assert erased["subject_keys"] == erased["accounts_people"] == 1
+    assert erased["mail"] >= 1
     assert erased["journal_entries"] == erased["journal_days"] == 3
     assert sum(n for table, n in erased.items() if table.startswith("journal_entries__g")) == 3
     assert erased["accounts_logins"] >= 2
