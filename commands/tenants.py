@@ -106,23 +106,26 @@ async def revise_tenant(
     """
     changes, rights = command.changes, command.rights
 
-    def decide(tenant: Tenant) -> tuple[Event, ...]:
-        events: tuple[Event, ...] = ()
+    def check(tenant: Tenant) -> None:
         if changes.name is not UNSET:
             if tenant.member(context.user_id) is None:
                 raise Forbidden("A tenant's name is its admins' to give.")
             tenant.check_right(context.user_id, "tenant:write")
+        if changes.state is not UNSET and not rights.rules:
+            raise Forbidden("This needs the permission ops:write.")
+
+    def decide(tenant: Tenant) -> tuple[Event, ...]:
+        events: tuple[Event, ...] = ()
+        if changes.name is not UNSET:
             events += tenant.rename(changes.name, context.user_id)
         if changes.state is not UNSET:
-            if not rights.rules:
-                raise Forbidden("This needs the permission ops:write.")
             if tenant.id == context.tenant_id and changes.state != "active":
                 raise OwnTenant("Another operator may close this tenant, which is your own.")
             events += tenant.become(changes.state)
         return events
 
     return await _change(
-        store, context, command.tenant_id, command.expected_version, decide, rights
+        store, context, command.tenant_id, command.expected_version, check, decide, rights
     )
 
 
@@ -137,12 +140,18 @@ async def delete_tenant(
     """
 
     def decide(tenant: Tenant) -> tuple[Event, ...]:
-        tenant.check_right(context.user_id, "tenant:write")
         if tenant.personal:
             raise TenantIsPersonal("A personal tenant lives as long as its person's account.")
         return tenant.become("deleted")
 
-    return await _change(store, context, command.tenant_id, command.expected_version, decide)
+    return await _change(
+        store,
+        context,
+        command.tenant_id,
+        command.expected_version,
+        lambda tenant: tenant.check_right(context.user_id, "tenant:write"),
+        decide,
+    )
 
 
 @handles(AddMember)
@@ -157,12 +166,14 @@ async def add_member(command: AddMember, context: Context, store: EventStore) ->
     tenant.check_right(context.user_id, "members:write")
     if await store.load(Person, Person.stream(command.user_id)) is None:
         raise Invalid(Fault("user_id", "not_allowed", "There is no such person."))
-
-    def decide(tenant: Tenant) -> tuple[Event, ...]:
-        tenant.check_right(context.user_id, "members:write")
-        return tenant.add(command.user_id, command.role)
-
-    return await _change(store, context, command.tenant_id, None, decide)
+    return await _change(
+        store,
+        context,
+        command.tenant_id,
+        None,
+        lambda tenant: tenant.check_right(context.user_id, "members:write"),
+        lambda tenant: tenant.add(command.user_id, command.role),
+    )
 
 
 @handles(ChangeMember)
@@ -174,12 +185,14 @@ async def change_member(
     Raises:
         NotFound, Forbidden, TenantClosed, Stale, LastAdmin.
     """
-
-    def decide(tenant: Tenant) -> tuple[Event, ...]:
-        tenant.check_right(context.user_id, "members:write")
-        return tenant.change_role(command.user_id, command.role)
-
-    return await _change(store, context, command.tenant_id, command.expected_version, decide)
+    return await _change(
+        store,
+        context,
+        command.tenant_id,
+        command.expected_version,
+        lambda tenant: tenant.check_right(context.user_id, "members:write"),
+        lambda tenant: tenant.change_role(command.user_id, command.role),
+    )
 
 
 @handles(RemoveMember)
@@ -192,12 +205,14 @@ async def remove_member(
         NotFound, Forbidden, TenantClosed, Stale, LastAdmin.
     """
     needed = "tenant:read" if command.user_id == context.user_id else "members:write"
-
-    def decide(tenant: Tenant) -> tuple[Event, ...]:
-        tenant.check_right(context.user_id, needed)
-        return tenant.remove(command.user_id)
-
-    return await _change(store, context, command.tenant_id, command.expected_version, decide)
+    return await _change(
+        store,
+        context,
+        command.tenant_id,
+        command.expected_version,
+        lambda tenant: tenant.check_right(context.user_id, needed),
+        lambda tenant: tenant.remove(command.user_id),
+    )
 
 
 async def find_tenant(
@@ -223,15 +238,18 @@ async def _change(
     context: Context,
     tenant_id: UUID,
     expected: int | None,
+    check: Callable[[Tenant], None],
     decide: Callable[[Tenant], tuple[Event, ...]],
     rights: Rights = NO_RIGHTS,
 ) -> Outcome[Tenant]:
+    """Load, see whether the caller may and knows the version, decide and append."""
     stream = Tenant.stream(tenant_id)
     for _ in range(_TRIES):
         tenant = await find_tenant(tenant_id, context.user_id, store, rights)
-        events = decide(tenant)  # whether the caller may comes before whether they are up to date
+        check(tenant)
         if expected is not None and expected != tenant.version:
             raise Stale(expected, tenant.version)
+        events = decide(tenant)
         inside = msgspec.structs.replace(context, tenant_id=tenant_id)
         after = _after(tenant, events, stream, inside)
         appends = [Append(stream, tenant.version, events)] if events else []
