@@ -106,6 +106,10 @@ def fill(person: Person, canary: str) -> str:
     httpx.post(
         f"{person.http.base_url}/v1/auth/login", json=login, headers={"User-Agent": canary}
     ).raise_for_status()
+    key_made = person.post("/v1/api-keys", {"name": canary, "permissions": ["journal:read"]})
+    assert key_made.status_code == 201, key_made.text
+    tenant = person.post("/v1/tenants", {"name": canary})
+    assert tenant.status_code == 201, tenant.text
     line = json.dumps({"date": "2024-06-01", "title": canary, "content": canary})
     _, fresh = person.ended(person.begin_import(line.encode()))
     assert len(person.whole_list(fresh)) == 3
@@ -145,7 +149,8 @@ def test_what_somebody_wrote_is_found_nowhere_after_erasure(
     rebuilt = system.cli("projections", "rebuild", "journal.entries", "--yes", "--json")
     assert rebuilt.returncode == 0, rebuilt.stderr  # the former generation is kept
     before = found_in(system, canary)
-    assert {"accounts_people", "journal_entries", "journal_tags"} <= set(before)
+    named = {"accounts_people", "accounts_keys", "accounts_tenants", "journal_tags"}
+    assert named | {"journal_entries"} <= set(before)
     assert any(table.startswith("journal_entries__g") for table in before)
     assert not {"events", "snapshots", "idempotency"} & set(before)
 
@@ -174,6 +179,8 @@ def test_what_somebody_wrote_is_found_nowhere_after_erasure(
     assert erased["accounts_logins"] >= 2
     assert erased["idempotency"] >= 1
     assert erased["claims"] >= 4
+    assert erased["accounts_keys"] == erased["accounts_key_hashes"] == 1
+    assert erased["accounts_tenants"] == 2  # their own and the one that they made: folded anew
     check_signature(system, report)
     said = system.cli("subjects", "report", operation["id"], "--json")
     assert said.returncode == 0, said.stderr
