@@ -20,9 +20,9 @@ from projections.engine.view import RowView
 
 log = structlog.get_logger()
 
-SWAP_LOCK = "500ms"
+SWAP_LOCK = "200ms"
 """How long a swap waits for the live table before it lets readers pass and tries again."""
-SWAP_TRIES = 240
+SWAP_TRIES = 600
 
 LOAD = """
 SELECT name, generation, version, state, table_name FROM projection_generations

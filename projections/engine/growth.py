@@ -40,7 +40,7 @@ from projections.engine.view import RowView
 
 T = TypeVar("T")
 
-CLOSE = 2_000
+CLOSE = 1_000
 """Events that may be left for the transaction of a swap, which holds up the live projector."""
 
 
