@@ -77,7 +77,7 @@ def purge(
     passed ``position``. What they meet later of this person's events leads to nothing: see
     ``mending``.
     """
-    behind = set(not_passed(connection, views, position))
+    behind = set(not_passed(connection, views, position, paused=True))
     gone: dict[str, int] = {}
     for table in tables_of(connection, views):
         if table.live and table.view.name not in behind:
@@ -109,12 +109,21 @@ def keys_to_refold(
 
 
 def not_passed(
-    connection: Connection, views: Iterable[RowView[Any]], position: int
+    connection: Connection,
+    views: Iterable[RowView[Any]],
+    position: int,
+    *,
+    paused: bool = False,
 ) -> Sequence[str]:
-    """The projections that have not passed the position; those never begun have no rows."""
+    """The projections that have not passed the position, those that are ``paused`` only if asked.
+
+    Those that were never begun have no rows.
+    """
     known = checkpoints.read_all(connection)
     rows = connection.execute(
-        "SELECT DISTINCT name FROM projection_checkpoints WHERE position < %s", (position,)
+        "SELECT DISTINCT name FROM projection_checkpoints"
+        " WHERE position < %s AND (%s OR NOT paused)",
+        (position, paused),
     )
     names = {view.name for view in views} & set(known)
     return sorted(name for (name,) in rows if name in names)

@@ -101,10 +101,15 @@ def test_what_comes_of_erased_people_where_rows_are_gone_is_no_poison(diary: Dia
     ) as asked:
         # As if the view were paused: it has not come to the erasure.
         behind = diary.source().head() + 1
+        assert erasure.not_passed(asked, [Notes()], behind) == ["engine.notes"]
+        asked.execute("UPDATE projection_checkpoints SET paused = true")
+        assert erasure.not_passed(asked, [Notes()], behind) == []
         assert erasure.purge(asked, [Notes()], USER, behind) == {"engine_notes": 2}
         diary.append_late(revised(mine[0], USER), revised(mine[0], USER), revised(mine[1], USER))
         diary.append(revised(theirs[0], OTHER))
         diary.erase(USER)
+        asked.execute("UPDATE projection_checkpoints SET paused = false")
+        runner.look()
         runner.catch_up()
         assert diary.rows() == diary.model
         assert asked.execute("SELECT count(*) FROM projection_quarantine").fetchone() == (0,)
