@@ -78,6 +78,27 @@ def upcasts(
     return register
 
 
+class UndecodableEvent(AttributeError):
+    """Something was asked of an event whose stored form cannot be read."""
+
+
+class Undecodable:
+    """Stands where an event should be whose stored form cannot be read.
+
+    It has the topic, and whoever asks anything else of it is told why there is no more: so a fold
+    fails on it as on any event that it cannot take, and nobody passes it over unseen.
+    """
+
+    SUBJECT: ClassVar[str] = ""
+
+    def __init__(self, topic: str, error: Exception) -> None:
+        self.TOPIC = topic
+        self.error = UndecodableEvent(f"{topic} cannot be read: {type(error).__name__}")
+
+    def __getattr__(self, name: str) -> Any:
+        raise self.error
+
+
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     """Who and what caused an event.
 
@@ -120,6 +141,12 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def originator_version(self) -> int:
         """The version, by the name that the eventsourcing library gives it."""
         return self.stream_version
+
+
+def undecodable(recorded: Recorded) -> Undecodable | None:
+    """What stands in the place of the event, if that cannot be read."""
+    event: Any = recorded.event
+    return event if type(event) is Undecodable else None
 
 
 def topics_of(types: Iterable[type[Event]]) -> list[str]:

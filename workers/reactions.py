@@ -28,7 +28,7 @@ import msgspec
 import psycopg
 import structlog
 
-from domain.event import Event, Recorded, topics_of
+from domain.event import Event, Recorded, topics_of, undecodable
 from domain.reaction import Effect, Standing
 from projections.engine.quarantine import State, Waiting
 from projections.engine.source import EventSource
@@ -371,6 +371,8 @@ class Reactor:
         name = held.reaction.name
         started = time.perf_counter()
         try:
+            if (broken := undecodable(recorded)) is not None:
+                raise broken.error
             async with asyncio.timeout(WITHIN):
                 effect = await held.reaction.react(recorded, key)
         except asyncio.CancelledError:

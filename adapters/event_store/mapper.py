@@ -168,9 +168,12 @@ def _with_origin(
 
 
 def subject_in(data: bytes) -> bytes | None:
-    """The 16 bytes of the subject of whom something is sealed in this; None where nothing is."""
+    """The 16 bytes of the subject of whom something is sealed in this; None where nothing is.
+
+    Nor is there one where what comes after the zero byte is too short to name anybody.
+    """
     cut = data.find(SEAL)
-    return None if cut < 0 else data[cut + 1 : cut + 17]
+    return None if cut < 0 or len(data) < cut + 17 else data[cut + 1 : cut + 17]
 
 
 def subjects_in(stored: Iterable[bytes]) -> set[bytes]:
@@ -382,11 +385,17 @@ def shown(
 
     Fields of a topic that nobody knows any more are all taken for personal. Of whom there is no
     cipher the names of the fields are those that the type has. With ``origin`` it is there as well,
-    under its name, where it is known.
-
-    Raises:
-        Unreadable: it is broken.
+    under its name, where it is known. Data that cannot be read are ``{"undecodable": true}``.
     """
+    try:
+        return _shown(topic, f"{stream_id}|{version}", data, ciphers, personal, origin)
+    except (Unreadable, msgspec.MsgspecError, UnicodeError):
+        return {"undecodable": True}
+
+
+def _shown(
+    topic: str, place: str, data: bytes, ciphers: Ciphers, personal: bool, origin: bool
+) -> dict[str, Any]:
     cut = data.find(SEAL)
     if cut < 0:
         fields: dict[str, Any] = _to_builtins(data)
@@ -396,7 +405,7 @@ def shown(
     cipher = ciphers.get(subject)
     private: dict[str, Any] | None = None
     if cipher is not None:
-        private = _to_builtins(unsealed(cipher, data, cut, f"{stream_id}|{version}"))
+        private = _to_builtins(unsealed(cipher, data, cut, place))
         assert private is not None
         if not origin:
             private.pop(ORIGIN, None)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any, LiteralString
+from typing import Any, LiteralString, cast
 
 import msgspec
 import psycopg
+import structlog
 from psycopg.rows import tuple_row
 
-from adapters.event_store.mapper import KeysMissing, recorded, subjects_in
+from adapters.event_store.mapper import Ciphers, KeysMissing, recorded, subjects_in
 from adapters.event_store.recorder import CHANNEL
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.sealing import Unsealable
 from domain.accounts.events import SubjectErased
-from domain.event import Recorded
+from domain.event import Event, Recorded, Undecodable
 from projections.engine.source import WHOLE, Slice
+
+log = structlog.get_logger()
 
 _PAGE = """
 SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
@@ -111,14 +114,18 @@ class PostgresSource:
         cursor = connection.cursor(binary=True)
         cursor.execute(query, values, prepare=True)
         rows = cursor.fetchall()
-        if self._keys is None:
-            return [recorded({}, *row) for row in rows]
-        ciphers = self._keys.ciphers
+        ciphers = {} if self._keys is None else self._keys.ciphers
         while True:
             try:
                 return [recorded(ciphers, *row) for row in rows]
             except KeysMissing:
-                subjects = subjects_in(row[6] for row in rows)
+                if self._keys is None:
+                    raise
+            except Exception:  # noqa: BLE001 - whatever decoding and upcasting raise
+                log.warning("events_undecodable", after=values[0])
+            subjects = subjects_in(row[6] for row in rows)
+            if self._keys is None or subjects <= ciphers.keys():
+                return [_as_far_as_possible(ciphers, row) for row in rows]
             try:
                 self._keys.load_by(connection, subjects)
             except Unsealable as error:
@@ -170,4 +177,20 @@ class PostgresSource:
             options=f"-c role={self._role} -c timezone=UTC -c enable_seqscan=off"
             " -c plan_cache_mode=force_custom_plan",
             application_name=f"mindstream-projector-{purpose}",
+        )
+
+
+def _as_far_as_possible(ciphers: Ciphers, row: tuple[Any, ...]) -> Recorded:
+    """The record, with ``Undecodable`` in the place of an event that cannot be read."""
+    try:
+        return recorded(ciphers, *row)
+    except Exception as error:  # noqa: BLE001 - likewise
+        position, stream_id, version, tenant_id, recorded_at, topic, _ = row
+        return Recorded(
+            position=position,
+            stream_id=stream_id,
+            stream_version=version,
+            tenant_id=tenant_id,
+            recorded_at=recorded_at,
+            event=cast("Event", Undecodable(topic, error)),
         )

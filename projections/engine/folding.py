@@ -16,7 +16,7 @@ import psycopg
 import structlog
 from psycopg.rows import tuple_row
 
-from domain.event import Recorded, topics_of
+from domain.event import Recorded, topics_of, undecodable
 from projections.engine import generations, mending, quarantine
 from projections.engine.checkpoints import Connection
 from projections.engine.generations import Generation
@@ -79,7 +79,7 @@ class Folding:
 
     def take(self, page: Sequence[Recorded], to: int, *, all_mine: bool) -> None:
         """Fold what the view takes of a page (``all_mine``: all) that reaches up to ``to``."""
-        taken = page if all_mine else [event for event in page if type(event.event) in self._takes]
+        taken = page if all_mine else [event for event in page if self._is_mine(event)]
         mine = taken
         if self._blocked or self._left_out:
             mine = [
@@ -97,6 +97,12 @@ class Folding:
         except Exception:  # noqa: BLE001 - whatever a fold or a row raises
             self._isolate(mine, to, len(taken))
         self.position = to
+
+    def _is_mine(self, recorded: Recorded) -> bool:
+        if type(recorded.event) in self._takes:
+            return True
+        broken = undecodable(recorded)
+        return broken is not None and broken.TOPIC in self.topics
 
     def _isolate(self, events: Sequence[Recorded], to: int, count: int) -> None:
         self._writer.forget_staging()

@@ -392,19 +392,20 @@ class Work:
         )
 
     def told(self, progress: Progress) -> Signal:
-        """Publish how far it is, and pass on what operators want."""
-        shown = {
-            "operation_id": None if self._operation_id is None else str(self._operation_id),
-            "state": progress.state,
-            "progress": round(progress.fraction, 4),
-            "eta_seconds": progress.eta_seconds,
-            "events_done": progress.events_done,
-            "events_total": progress.events_total,
-            "events_per_second": progress.events_per_second,
-        }
-        self._connection.execute(
-            checkpoints.REBUILDING, (msgspec.json.encode(shown).decode(), self._view.name)
-        )
+        """Publish how far the operation's rebuild is, and pass on what operators want."""
+        if self._operation_id is not None:
+            shown = {
+                "operation_id": str(self._operation_id),
+                "state": progress.state,
+                "progress": round(progress.fraction, 4),
+                "eta_seconds": progress.eta_seconds,
+                "events_done": progress.events_done,
+                "events_total": progress.events_total,
+                "events_per_second": progress.events_per_second,
+            }
+            self._connection.execute(
+                checkpoints.REBUILDING, (msgspec.json.encode(shown).decode(), self._view.name)
+            )
         return self._heed(progress)
 
     def _hold_back(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from domain.event import Recorded, topics_of
+from domain.event import Recorded, topics_of, undecodable
 from projections.engine.checkpoints import Connection
 from projections.engine.leases import Slot
 from projections.engine.quarantine import Waiting
@@ -54,8 +54,13 @@ class Held:
         return [
             recorded
             for recorded in page
-            if type(recorded.event) in takes and recorded.stream_id not in held
+            if (type(recorded.event) in takes or self._would_take(recorded))
+            and recorded.stream_id not in held
         ]
+
+    def _would_take(self, recorded: Recorded) -> bool:
+        broken = undecodable(recorded)
+        return broken is not None and broken.TOPIC in self.topics
 
 
 class Turn(NamedTuple):

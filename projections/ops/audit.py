@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.event import Event, Recorded, type_of
+from domain.event import Event, Recorded, type_of, undecodable
 from domain.ops.events import ActionTaken
 from projections.engine.view import RowView
 
@@ -99,6 +99,8 @@ class Audit(RowView[AuditRow]):
         metadata, event = recorded.metadata, recorded.event
         if metadata is None:
             raise ValueError(f"event {recorded.position} was read without its metadata")
+        if (broken := undecodable(recorded)) is not None and broken.TOPIC == ActionTaken.TOPIC:
+            raise broken.error  # of any other event the row says nothing that lies in it
         if type(event) is ActionTaken:
             action, target = event.action, event.target
         else:
