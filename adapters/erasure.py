@@ -50,6 +50,7 @@ STORES = (
     ("accounts_key_hashes", "DELETE FROM accounts_key_hashes WHERE user_id = $1"),
     ("accounts_mail_tokens", "DELETE FROM accounts_mail_tokens WHERE user_id = $1"),
     ("exports", "DELETE FROM exports WHERE user_id = $1"),
+    ("ops_requests", "DELETE FROM ops_requests WHERE user_id = $1"),
     (
         "claims",
         f"""DELETE FROM claims WHERE holder = 'accounts.person-' || $1::text
@@ -114,7 +115,8 @@ class SqlStore:
     async def erase(self, person: Person, operation_id: UUID) -> int:
         """How many rows there were."""
         values = (person.id, operation_id)[: len(self._statement.oids)]
-        [[(count,)]] = await self._pipeline.run((self._statement, values))
+        # Of some tables only an operator is shown what there is to delete.
+        _, [(count,)] = await self._pipeline.run((SET_OPERATOR, ()), (self._statement, values))
         return int(count)
 
 

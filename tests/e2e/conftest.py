@@ -36,6 +36,23 @@ def people(up: Up) -> Iterator[People]:
 
 
 @pytest.fixture(scope="session")
+def rough() -> Iterator[Up]:
+    """Another system, which is treated badly, and stops cleanly all the same."""
+    with prepared(**WITHOUT_LIMITS) as running:
+        running.start()
+        yield running
+        assert running.stop() == 0
+        assert running.left() == []
+
+
+@pytest.fixture(scope="session")
+def crowd(rough: Up) -> Iterator[People]:
+    """People who use that one."""
+    with people_at(rough.gateway) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def anonymous(people: People) -> httpx.Client:
     """A client without a token."""
     return people.anonymous

@@ -34,13 +34,11 @@ def done(operator: Person, path: str, body: Any = None) -> dict[str, Any]:
     "damage",
     [
         b"not JSON at all",
-        b"",
         b"\xff\xfe\x00\x01",
-        b'{"user_id":"nobody"}',
         b'{"entry_id":"00000000-0000-0000-0000-000000000000"}\x00short',
         None,
     ],
-    ids=["words", "empty", "bytes", "not an id", "cut off", "one bit"],
+    ids=["words", "bytes", "cut off", "one bit"],
 )
 def test_a_damaged_event(up: Up, people: People, operator: Person, damage: bytes | None) -> None:
     person = people.new()
@@ -65,17 +63,18 @@ def test_a_damaged_event(up: Up, people: People, operator: Person, damage: bytes
         other = people.new().write("2024-05-01")  # behind it, in another stream
         done(operator, f"{ENTRIES}/resume")
 
-        def items() -> list[dict[str, Any]]:
-            answer = operator.get(
-                "/v1/ops/quarantine",
-                params={"stream_id": stream, "projection": "journal.entries"},
-            )
+        def items(**wanted: str) -> list[dict[str, Any]]:
+            answer = operator.get("/v1/ops/quarantine", params={"stream_id": stream, **wanted})
             assert answer.status_code == 200, answer.text
             found: list[dict[str, Any]] = answer.json()["data"]
             return found
 
-        wait_until(lambda: items() != [], seconds=10, what="it is in quarantine")
-        [item] = items()
+        wait_until(
+            lambda: items(projection="journal.entries") != [],
+            seconds=10,
+            what="it is in quarantine",
+        )
+        [item] = items(projection="journal.entries")
         assert item["topic"] == "journal.EntryRevised.v1"
         assert "Undecodable" in item["error"]
         shown = operator.get("/v1/ops/events", params={"stream_id": stream})
@@ -95,8 +94,12 @@ def test_a_damaged_event(up: Up, people: People, operator: Person, damage: bytes
 
         store(whole)
         done(operator, f"/v1/ops/quarantine/{item['id']}/retry")
-        wait_until(lambda: items()[0]["state"] == "released", seconds=10, what="it is mended")
-    operator.post("/v1/ops/quarantine/retry", {"stream_id": stream})  # the other projections'
+        done(operator, "/v1/ops/quarantine/retry", {"stream_id": stream})  # the others' too
+        wait_until(
+            lambda: {each["state"] for each in items()} == {"released"},
+            seconds=10,
+            what="it is mended",
+        )
     read = person.get(entry.headers["Location"], headers=token_of(changed))
     assert (read.status_code, read.json()["data"]["title"]) == (200, "second")
     verified = up.cli("projections", "verify", "journal.entries", "--json")

@@ -11,40 +11,22 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
-from tests.e2e.conftest import WITHOUT_LIMITS
 from tests.support.generated_diary import GeneratedDiary
-from tests.support.people import ENTRY, PASSWORD, People, Person, people_at, token_of
+from tests.support.people import ENTRY, PASSWORD, People, Person, token_of
 from tests.support.rough import is_there_once, kill, pid_of, wait_for_another, writing
 from tests.support.servers import wait_until
-from tests.support.upped import Up, prepared
+from tests.support.upped import Up
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 DIARY = GeneratedDiary(2_000, seed=11)
 VICTIMS = ("projector", "worker")
-
-
-@pytest.fixture(scope="module")
-def rough() -> Iterator[Up]:
-    """A system of its own, which is treated badly, and stops cleanly all the same."""
-    with prepared(**WITHOUT_LIMITS) as running:
-        running.start()
-        yield running
-        assert running.stop() == 0
-        assert running.left() == []
-
-
-@pytest.fixture(scope="module")
-def crowd(rough: Up) -> Iterator[People]:
-    with people_at(rough.gateway) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

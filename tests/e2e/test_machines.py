@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from bootstrap.views import VIEWS
-from tests.e2e.conftest import OPERATOR, WITHOUT_LIMITS
+from tests.e2e.conftest import OPERATOR
 from tests.support.generated_diary import GeneratedDiary
 from tests.support.machines import Machine
-from tests.support.people import People, Person, people_at, token_of
+from tests.support.people import People, Person, token_of
 from tests.support.rough import is_there_once, kill, pid_of, wait_for_another, writing
 from tests.support.servers import wait_until
-from tests.support.upped import Up, prepared
+from tests.support.upped import Up
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -29,28 +29,13 @@ DIARY = GeneratedDiary(1_500, seed=23)
 
 
 @pytest.fixture(scope="module")
-def system() -> Iterator[Up]:
-    with prepared(**WITHOUT_LIMITS) as running:
-        running.start()
-        yield running
-        assert running.stop() == 0
-        assert running.left() == []
-
-
-@pytest.fixture(scope="module")
-def crowd(system: Up) -> Iterator[People]:
-    with people_at(system.gateway) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def operator(crowd: People) -> Person:
     return crowd.log_in(*OPERATOR)
 
 
 @pytest.fixture
-def second(system: Up) -> Iterator[Machine]:
-    machine = Machine(system)
+def second(rough: Up) -> Iterator[Machine]:
+    machine = Machine(rough)
     yield machine
     machine.close()
 
@@ -61,18 +46,18 @@ def owners(operator: Person) -> list[int]:
     return [int((each["owner"] or ":0").rpartition(":")[2]) for each in partitions]
 
 
-def every_read_model_is_its_fold(system: Up) -> None:
+def every_read_model_is_its_fold(rough: Up) -> None:
     for view in VIEWS:
-        done = system.cli("projections", "verify", view.name, "--json")
+        done = rough.cli("projections", "verify", view.name, "--json")
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         assert found["equal"], found
 
 
 def test_two_machines_share_and_take_over(
-    system: Up, crowd: People, operator: Person, second: Machine, request: pytest.FixtureRequest
+    rough: Up, crowd: People, operator: Person, second: Machine, request: pytest.FixtureRequest
 ) -> None:
-    both = {second.pid, pid_of(system, "projector")}
+    both = {second.pid, pid_of(rough, "projector")}
     wait_until(lambda: set(owners(operator)) == both, seconds=10, what="both hold partitions")
     counts = sorted(owners(operator).count(pid) for pid in both)
     assert counts == [2, 2]
@@ -80,8 +65,8 @@ def test_two_machines_share_and_take_over(
     path = person.begin_import(DIARY.raw)
     for round_ in range(10 if request.config.getoption("--long") else 2):
         if round_ % 2:
-            dead = kill(system, "projector")
-            wait_for_another(system, "projector", dead)
+            dead = kill(rough, "projector")
+            wait_for_another(rough, "projector", dead)
         else:
             dead = second.kill()
         began = time.monotonic()
@@ -92,16 +77,16 @@ def test_two_machines_share_and_take_over(
     operation, fresh = person.ended(path)
     assert operation["result"]["accepted"] == len(DIARY.entries)
     assert len(person.whole_list(fresh)) == len(DIARY.entries) + round_ + 1
-    every_read_model_is_its_fold(system)
+    every_read_model_is_its_fold(rough)
 
 
 def test_whatever_is_killed_the_read_models_are_their_fold(
-    system: Up, crowd: People, second: Machine, request: pytest.FixtureRequest
+    rough: Up, crowd: People, second: Machine, request: pytest.FixtureRequest
 ) -> None:
     draw = random.Random(41)
     person = crowd.new()
     times = 200 if request.config.getoption("--long") else 8
-    victims = [*system.processes(), "the second machine's projector"]
+    victims = [*rough.processes(), "the second machine's projector"]
     with writing(person, writers=4) as said:
         for number in range(times):
             wanted = len(said) + draw.randrange(5, 40)
@@ -109,8 +94,8 @@ def test_whatever_is_killed_the_read_models_are_their_fold(
             victim = (
                 victims[number % len(victims)] if number < len(victims) else draw.choice(victims)
             )
-            if victim in system.processes():
-                wait_for_another(system, victim, kill(system, victim))
+            if victim in rough.processes():
+                wait_for_another(rough, victim, kill(rough, victim))
             else:
                 second.kill()
     wait_until(
@@ -121,4 +106,4 @@ def test_whatever_is_killed_the_read_models_are_their_fold(
     probe = person.write("2099-01-01")
     fresh = token_of(person.delete(probe.headers["Location"], 1))
     is_there_once(person, said, fresh)
-    every_read_model_is_its_fold(system)
+    every_read_model_is_its_fold(rough)

@@ -17,10 +17,10 @@ import httpx
 import psycopg
 import pytest
 
-from tests.e2e.conftest import OPERATOR, WITHOUT_LIMITS
-from tests.support.people import ENTRY, People, Person, people_at, token_of
+from tests.e2e.conftest import OPERATOR
+from tests.support.people import ENTRY, People, Person, token_of
 from tests.support.servers import wait_until
-from tests.support.upped import Up, prepared
+from tests.support.upped import Up
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
@@ -42,21 +42,6 @@ FROM (SELECT n, gen_random_uuid() AS id, ('00000000-0000-7000-8000-' ||
       FROM generate_series(1, %s) AS n) AS made,
      (SELECT coalesce(max(position), 0) AS head FROM events) AS at
 """
-
-
-@pytest.fixture(scope="module")
-def system() -> Iterator[Up]:
-    with prepared(**WITHOUT_LIMITS) as running:
-        running.start()
-        yield running
-        assert running.stop() == 0
-        assert running.left() == []
-
-
-@pytest.fixture(scope="module")
-def crowd(system: Up) -> Iterator[People]:
-    with people_at(system.gateway) as found:
-        yield found
 
 
 @contextmanager
@@ -84,17 +69,17 @@ def running(*bodies: Callable[[threading.Event], None]) -> Iterator[None]:
         raise failed[0]
 
 
-def fill(system: Up, events: int) -> None:
+def fill(rough: Up, events: int) -> None:
     """Append so many entries of other people."""
-    with psycopg.connect(system.services()["owner_dsn"], autocommit=True) as database:
+    with psycopg.connect(rough.services()["owner_dsn"], autocommit=True) as database:
         for _ in range(events // 10_000):
             database.execute(FILL, (10_000,))
 
 
-def test_a_rebuild_under_writes(system: Up, crowd: People, request: pytest.FixtureRequest) -> None:
+def test_a_rebuild_under_writes(rough: Up, crowd: People, request: pytest.FixtureRequest) -> None:
     long = request.config.getoption("--long")
     events, writes = (1_000_000, 200) if long else (20_000, 50)
-    fill(system, events)
+    fill(rough, events)
     operator, still = crowd.log_in(*OPERATOR), crowd.new()
     for day in range(1, 29):
         last = still.write(f"2024-02-{day:02}", tags=["rain"])
@@ -112,7 +97,7 @@ def test_a_rebuild_under_writes(system: Up, crowd: People, request: pytest.Fixtu
     def write(stop: threading.Event) -> None:
         """At its share of the pace, and now and then reads what it wrote."""
         due = time.monotonic()
-        with httpx.Client(base_url=system.gateway, timeout=30) as client:
+        with httpx.Client(base_url=rough.gateway, timeout=30) as client:
             client.headers["Authorization"] = writer.authorization
             while not stop.is_set():
                 due += 4 / writes
@@ -130,7 +115,7 @@ def test_a_rebuild_under_writes(system: Up, crowd: People, request: pytest.Fixtu
 
     def read(stop: threading.Event) -> None:
         """The same pages over and over: never another answer than before."""
-        with httpx.Client(base_url=system.gateway, timeout=30) as client:
+        with httpx.Client(base_url=rough.gateway, timeout=30) as client:
             client.headers["Authorization"] = still.authorization
             for path in itertools.cycle(PAGES):
                 if stop.is_set():
@@ -139,7 +124,7 @@ def test_a_rebuild_under_writes(system: Up, crowd: People, request: pytest.Fixtu
                 assert (found.status_code, found.json()["data"]) == (200, shown[path]), path
                 next(reads)
 
-    mail = mails(system)
+    mail = mails(rough)
     with running(write, write, write, write, read):
         results = {}
         for name in ("journal.entries", "journal.days"):
@@ -152,7 +137,7 @@ def test_a_rebuild_under_writes(system: Up, crowd: People, request: pytest.Fixtu
         assert result["checksum_live"] == result["checksum_shadow"]
     assert next(reads) > 50
     assert max(waits) < 1.0, f"a read of one's own write waited {max(waits):.2f} s"
-    assert mails(system) == mail, "a rebuild sends nothing"
+    assert mails(rough) == mail, "a rebuild sends nothing"
     assert {each["date"] for each in writer.whole_list(_after(writer))} == set(written.dates)
     for name in results:
         accepted = operator.post(f"{PROJECTIONS}/{name}/verify")
@@ -169,9 +154,9 @@ PAGES = (
 )
 
 
-def mails(system: Up) -> int:
+def mails(rough: Up) -> int:
     """How many were sent."""
-    return len(list(system.home.glob("mail/**/*")))
+    return len(list(rough.home.glob("mail/**/*")))
 
 
 def answer(person: Person, path: str, fresh: dict[str, str]) -> Any:

@@ -22,7 +22,7 @@ CHECKED = CHECKS.get_by_names(
         "ignored_auth",
     ]
 )
-EXAMPLES = 30
+EXAMPLES = 12
 """For each operation."""
 
 

@@ -200,13 +200,15 @@ def machine(empty_database: Database) -> Iterator[type[EngineMachine]]:
 
 
 @pytest.mark.timeout(300)
-def test_the_engine_equals_a_plain_fold(machine: type[EngineMachine]) -> None:
+def test_the_engine_equals_a_plain_fold(
+    machine: type[EngineMachine], request: pytest.FixtureRequest
+) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=30,
+            max_examples=100 if request.config.getoption("--long") else 15,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
