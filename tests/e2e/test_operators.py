@@ -181,6 +181,8 @@ def test_an_interrupted_command_leaves_the_rebuild_running(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Whoever starts the tests in the background has their children ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
         query = {"kind": "projection.rebuild", "limit": 1}
 
