@@ -40,5 +40,17 @@ def show(name: Name, json: cli.Json = False) -> None:
     if json:
         cli.print_json(found[name])
         return
-    for field, value in msgspec.to_builtins(found[name]).items():
-        cli.out.print(f"{field:20} {value}", markup=False)
+    status = found[name]
+    for field, value in msgspec.to_builtins(status).items():
+        if field not in ("partitions", "blocked_by") and value is not None:
+            cli.out.print(f"{field:20} {value}", markup=False)
+    for blocker in status.blocked_by or ():
+        words = (
+            f"{'blocked_by':20} pid {blocker['pid']} since {blocker['since']}: {blocker['query']}"
+        )
+        cli.out.print(words, markup=False)
+    cli.out.print()
+    cli.print_table(
+        ("PARTITION", "STATUS", "POSITION", "OWNER"),
+        [(one.index, one.status, one.position, one.owner) for one in status.partitions],
+    )
