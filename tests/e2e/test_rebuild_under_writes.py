@@ -79,18 +79,17 @@ def fill(rough: Up, events: int) -> None:
 def test_a_rebuild_under_writes(rough: Up, crowd: People, request: pytest.FixtureRequest) -> None:
     long = request.config.getoption("--long")
     events, writes = (1_000_000, 200) if long else (20_000, 50)
-    fill(rough, events)
-    operator, still = crowd.log_in(*OPERATOR), crowd.new()
+    operator, still, writer = crowd.log_in(*OPERATOR), crowd.new(), crowd.new()
     for day in range(1, 29):
         last = still.write(f"2024-02-{day:02}", tags=["rain"])
     fresh = token_of(last)
+    fill(rough, events)
     wait_until(
         lambda: operator.get(f"{PROJECTIONS}/journal.entries").json()["data"]["gap_events"] == 0,
         seconds=300,
         what="the projections have caught up",
     )
     shown = {path: answer(still, path, fresh) for path in PAGES}
-    writer = crowd.new()
     written, waits = Written(), []
     reads = itertools.count()
 
