@@ -13,13 +13,14 @@ from uuid import UUID
 import msgspec
 
 from commands.bus import Outcome, handles
+from commands.folding import fold_ahead
 from commands.ports import Append, Claim, ClaimTaken, Context, EventStore, VersionConflict
 from domain.accounts.login import Login, Reason
 from domain.accounts.person import EmailInUse, Person, UsernameInUse
 from domain.accounts.profile import Changes, Terms, email_key, username_key
 from domain.accounts.tenant import Tenant
 from domain.errors import NotFound, Stale
-from domain.event import Event, Recorded
+from domain.event import Event
 
 EMAIL = "accounts.email"
 USERNAME = "accounts.username"
@@ -116,7 +117,7 @@ async def register_person(
     claims = [Claim(EMAIL, email_key(command.email), None, stream)]
     if command.username is not None:
         claims.append(Claim(USERNAME, username_key(command.username), None, stream))
-    person = after(None, events, stream, context)
+    person = fold_ahead(Person, None, events, stream, context)
     home = Append(
         Tenant.stream(context.tenant_id),
         0,
@@ -232,7 +233,7 @@ async def change_person(
         if expected is not None and expected != person.version:
             raise Stale(expected, person.version)
         events = decide(person)
-        changed = after(person, events, stream, context)
+        changed = fold_ahead(Person, person, events, stream, context)
         claims = _username_claims(person, changed, stream)
         return await _save(store, context, Append(stream, person.version, events), claims, changed)
 
@@ -278,25 +279,3 @@ async def _save(
     except ClaimTaken as taken:
         raise (EmailInUse if taken.kind == EMAIL else UsernameInUse) from None
     return Outcome(person, committed.position)
-
-
-def after(
-    person: Person | None, events: tuple[Event, ...], stream: str, context: Context
-) -> Person:
-    """The person as the events will make them."""
-    version = 0 if person is None else person.version
-    for event in events:
-        version += 1
-        person = Person.evolve(
-            person,
-            Recorded(
-                position=0,
-                stream_id=stream,
-                stream_version=version,
-                tenant_id=context.tenant_id,
-                recorded_at=context.now,
-                event=event,
-            ),
-        )
-    assert person is not None
-    return person

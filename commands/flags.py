@@ -7,9 +7,10 @@ from collections.abc import Callable
 import msgspec
 
 from commands.bus import Outcome, handles
+from commands.folding import fold_ahead
 from commands.ports import Append, Context, EventStore, VersionConflict
 from domain.errors import NotFound, Stale
-from domain.event import Event, Recorded
+from domain.event import Event
 from domain.flags.flag import Flag, FlagChanges, FlagRules
 
 _TRIES = 5
@@ -117,7 +118,7 @@ async def _change(
         flag = await store.load(Flag, stream)
         version = 0 if flag is None else flag.version
         events = decide(flag)
-        after = _after(flag, events, stream, context)
+        after = fold_ahead(Flag, flag, events, stream, context)
         appends = [Append(stream, version, events)] if events else []
         try:
             committed = await store.append(context, *appends, result=after)
@@ -125,23 +126,3 @@ async def _change(
             continue
         return Outcome(after, committed.position)
     raise VersionConflict(stream)
-
-
-def _after(flag: Flag | None, events: tuple[Event, ...], stream: str, context: Context) -> Flag:
-    """The flag as the events will make it."""
-    version = 0 if flag is None else flag.version
-    for event in events:
-        version += 1
-        flag = Flag.evolve(
-            flag,
-            Recorded(
-                position=0,
-                stream_id=stream,
-                stream_version=version,
-                tenant_id=context.tenant_id,
-                recorded_at=context.now,
-                event=event,
-            ),
-        )
-    assert flag is not None
-    return flag

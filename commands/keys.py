@@ -14,10 +14,11 @@ from uuid import UUID
 import msgspec
 
 from commands.bus import Outcome, handles
+from commands.folding import fold_ahead
 from commands.ports import Append, Context, EventStore, VersionConflict
 from domain.accounts.key import ApiKey, KeyChanges, KeyDraft
 from domain.errors import NotFound, Stale
-from domain.event import Event, Recorded
+from domain.event import Event
 
 _TRIES = 5
 
@@ -95,7 +96,7 @@ async def make_key(command: MakeKey, context: Context, store: EventStore) -> Out
         draft=command.draft,
         rights=command.rights,
     )
-    made = _after(None, events, stream, context)
+    made = fold_ahead(ApiKey, None, events, stream, context)
     committed = await store.append(context, Append(stream, 0, events), result=made)
     return Outcome(made, committed.position)
 
@@ -153,7 +154,7 @@ async def _change(
         if expected is not None and expected != key.version:
             raise Stale(expected, key.version)
         events = decide(key)
-        after = _after(key, events, stream, context)
+        after = fold_ahead(ApiKey, key, events, stream, context)
         appends = [Append(stream, key.version, events)] if events else []
         try:
             committed = await store.append(context, *appends, result=after)
@@ -161,23 +162,3 @@ async def _change(
             continue
         return Outcome(after, committed.position)
     raise VersionConflict(stream)
-
-
-def _after(key: ApiKey | None, events: tuple[Event, ...], stream: str, context: Context) -> ApiKey:
-    """The key as the events will make it."""
-    version = 0 if key is None else key.version
-    for event in events:
-        version += 1
-        key = ApiKey.evolve(
-            key,
-            Recorded(
-                position=0,
-                stream_id=stream,
-                stream_version=version,
-                tenant_id=context.tenant_id,
-                recorded_at=context.now,
-                event=event,
-            ),
-        )
-    assert key is not None
-    return key

@@ -13,9 +13,10 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts import EMAIL, USERNAME, RegisterPerson, after, change_person
+from commands.accounts import EMAIL, USERNAME, RegisterPerson, change_person
 from commands.bus import Bus, Outcome, handles
 from commands.credentials import Attempts, Credentials, Passwords, Unavailable, normal
+from commands.folding import fold_ahead
 from commands.logins import Visit
 from commands.ports import Append, Context, EventStore
 from domain.accounts.events import PasswordResetRequested, RegistrationRepeated
@@ -259,7 +260,7 @@ class Recovery:
             address=command.address,
             agent=command.agent,
         )
-        told = after(None, events, Person.stream(user_id), context)
+        told = fold_ahead(Person, None, events, Person.stream(user_id), context)
         repeated = RepeatRegistration(self._new_id(), owner or NOBODY, told)
         outcome: Outcome[Person] = await self._bus.dispatch(
             repeated, msgspec.structs.replace(context, tenant_id=NOBODY)

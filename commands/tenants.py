@@ -13,12 +13,13 @@ import msgspec
 from msgspec import UNSET
 
 from commands.bus import Outcome, handles
+from commands.folding import fold_ahead
 from commands.ports import Append, Context, EventStore, VersionConflict
 from domain.accounts.events import Role
 from domain.accounts.person import Person
 from domain.accounts.tenant import OwnTenant, Tenant, TenantChanges, TenantIsPersonal
 from domain.errors import Forbidden, NotFound, Stale
-from domain.event import Event, Recorded
+from domain.event import Event
 from domain.faults import Fault, Invalid
 
 _TRIES = 5
@@ -90,7 +91,7 @@ async def create_tenant(
     stream = Tenant.stream(command.tenant_id)
     events = Tenant.create(tenant_id=command.tenant_id, user_id=context.user_id, name=command.name)
     context = msgspec.structs.replace(context, tenant_id=command.tenant_id)
-    made = _after(None, events, stream, context)
+    made = fold_ahead(Tenant, None, events, stream, context)
     committed = await store.append(context, Append(stream, 0, events), result=made)
     return Outcome(made, committed.position)
 
@@ -251,7 +252,7 @@ async def _change(
             raise Stale(expected, tenant.version)
         events = decide(tenant)
         inside = msgspec.structs.replace(context, tenant_id=tenant_id)
-        after = _after(tenant, events, stream, inside)
+        after = fold_ahead(Tenant, tenant, events, stream, inside)
         appends = [Append(stream, tenant.version, events)] if events else []
         try:
             committed = await store.append(inside, *appends, result=after)
@@ -259,25 +260,3 @@ async def _change(
             continue
         return Outcome(after, committed.position)
     raise VersionConflict(stream)
-
-
-def _after(
-    tenant: Tenant | None, events: tuple[Event, ...], stream: str, context: Context
-) -> Tenant:
-    """The tenant as the events will make it."""
-    version = 0 if tenant is None else tenant.version
-    for event in events:
-        version += 1
-        tenant = Tenant.evolve(
-            tenant,
-            Recorded(
-                position=0,
-                stream_id=stream,
-                stream_version=version,
-                tenant_id=context.tenant_id,
-                recorded_at=context.now,
-                event=event,
-            ),
-        )
-    assert tenant is not None
-    return tenant

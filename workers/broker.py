@@ -110,6 +110,25 @@ class Offers:
         task.add_done_callback(self._under_way.discard)
 
 
+def declare(
+    broker: dramatiq.Broker, kind: str, work_on: Callable[[UUID], Awaitable[None]]
+) -> dramatiq.Actor[[str], None]:
+    """Declare the actor of one kind of operation; ``work_on`` takes the operation's id."""
+
+    async def run(operation_id: str) -> None:
+        await work_on(UUID(operation_id))
+
+    declared = dramatiq.actor(
+        broker=broker,
+        actor_name=kind,
+        queue_name=QUEUE,
+        max_retries=0,
+        time_limit=TIME_LIMIT,
+        notify_shutdown=True,
+    )
+    return declared(run)
+
+
 def work(broker: RedisBroker, stop: threading.Event, *, threads: int = 4) -> None:
     """Run the broker's actors until ``stop`` is set; what is under way has 5 s to come to rest.
 

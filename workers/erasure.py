@@ -24,7 +24,7 @@ from commands.ports import Append, Context, EventStore, VersionConflict
 from domain.accounts.events import SubjectErased
 from domain.accounts.person import Person
 from domain.operation import ERASURE, Claimed, Failure
-from workers.broker import QUEUE, TIME_LIMIT
+from workers.broker import declare
 from workers.operations import LEASE, LeaseLost, Operations, Run, owner_name
 
 log = structlog.get_logger()
@@ -125,18 +125,10 @@ def declare_erasure(
 ) -> dramatiq.Actor[[str], None]:
     """Declare the actor; ``erasing`` opens what it needs, on the worker's event loop, once."""
 
-    async def run(operation_id: str) -> None:
-        await erase_person(UUID(operation_id), await erasing())
+    async def work_on(operation_id: UUID) -> None:
+        await erase_person(operation_id, await erasing())
 
-    declare = dramatiq.actor(
-        broker=broker,
-        actor_name=ERASURE,
-        queue_name=QUEUE,
-        max_retries=0,
-        time_limit=TIME_LIMIT,
-        notify_shutdown=True,
-    )
-    return declare(run)
+    return declare(broker, ERASURE, work_on)
 
 
 async def erase_person(operation_id: UUID, erasing: Erasing) -> None:

@@ -29,7 +29,7 @@ from commands.journal_import import (
 )
 from commands.ports import Context, EventStore, Idempotency, Replayed, Response
 from domain.operation import Claimed, Failure
-from workers.broker import QUEUE, TIME_LIMIT
+from workers.broker import declare
 from workers.operations import (
     LEASE,
     MAX_ATTEMPTS,
@@ -86,18 +86,10 @@ def declare_import(
 ) -> dramatiq.Actor[[str], None]:
     """Declare the actor; ``importing`` opens what it needs, on the worker's event loop, once."""
 
-    async def run(operation_id: str) -> None:
-        await import_journal(UUID(operation_id), await importing())
+    async def work_on(operation_id: UUID) -> None:
+        await import_journal(operation_id, await importing())
 
-    declare = dramatiq.actor(
-        broker=broker,
-        actor_name=IMPORT,
-        queue_name=QUEUE,
-        max_retries=0,
-        time_limit=TIME_LIMIT,
-        notify_shutdown=True,
-    )
-    return declare(run)
+    return declare(broker, IMPORT, work_on)
 
 
 async def import_journal(operation_id: UUID, importing: Importing) -> None:

@@ -26,7 +26,7 @@ from domain.operation import (
     Failure,
 )
 from projections.engine import rebuild as engine_of
-from workers.broker import QUEUE, TIME_LIMIT
+from workers.broker import declare
 from workers.operations import (
     LEASE,
     MAX_ATTEMPTS,
@@ -57,18 +57,11 @@ class TooLate(Exception):
 def declare_projections(broker: dramatiq.Broker, tending: Callable[[], Awaitable[Tending]]) -> None:
     """Declare one actor a kind; ``tending`` opens what they need, on the worker's event loop."""
 
-    async def run(operation_id: str) -> None:
-        await tend(UUID(operation_id), await tending())
+    async def work_on(operation_id: UUID) -> None:
+        await tend(operation_id, await tending())
 
     for kind in KINDS:
-        dramatiq.actor(
-            broker=broker,
-            actor_name=kind,
-            queue_name=QUEUE,
-            max_retries=0,
-            time_limit=TIME_LIMIT,
-            notify_shutdown=True,
-        )(run)
+        declare(broker, kind, work_on)
 
 
 async def tend(operation_id: UUID, tending: Tending) -> None:

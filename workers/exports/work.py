@@ -20,7 +20,7 @@ import structlog
 from domain.export import EXPORT, ExportFile, ExportResult, OpenedEvent
 from domain.operation import Claimed, Failure
 from projections.reading import Freshness
-from workers.broker import QUEUE, TIME_LIMIT
+from workers.broker import declare
 from workers.exports.bundle import Bundle
 from workers.exports.sources import (
     Exported,
@@ -125,18 +125,10 @@ def declare_export(
 ) -> dramatiq.Actor[[str], None]:
     """Declare the actor; ``exporting`` opens what it needs, on the worker's event loop, once."""
 
-    async def run(operation_id: str) -> None:
-        await export_person(UUID(operation_id), await exporting())
+    async def work_on(operation_id: UUID) -> None:
+        await export_person(operation_id, await exporting())
 
-    declare = dramatiq.actor(
-        broker=broker,
-        actor_name=EXPORT,
-        queue_name=QUEUE,
-        max_retries=0,
-        time_limit=TIME_LIMIT,
-        notify_shutdown=True,
-    )
-    return declare(run)
+    return declare(broker, EXPORT, work_on)
 
 
 async def export_person(operation_id: UUID, exporting: Exporting) -> None:
