@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import dramatiq
+import msgspec
 from uuid_utils.compat import uuid7
 
 from adapters.audit import PostgresAuditLog
@@ -39,6 +40,15 @@ from workers.scheduler import schedule
 
 SPARE_THREADS = 4
 """Threads of a worker beyond those of long work."""
+
+
+class Jobs(msgspec.Struct, frozen=True):
+    """What the jobs of a worker share, opened when the first of them begins."""
+
+    importing: Importing
+    tending: Tending
+    exporting: Exporting
+    erasing: Erasing
 
 
 async def projector(settings: Settings, stop: asyncio.Event) -> None:
@@ -145,9 +155,7 @@ def worker(settings: Settings) -> None:
     broker = redis_broker(settings.redis_url or "", works=True)
     dramatiq.set_broker(broker)
 
-    async def open_all(
-        closing: AsyncExitStack,
-    ) -> tuple[Importing, Tending, Exporting, Erasing]:
+    async def open_all(closing: AsyncExitStack) -> Jobs:
         side = WriteSide(settings)
         await closing.enter_async_context(side.opened())
         importing = Importing(
@@ -161,22 +169,23 @@ def worker(settings: Settings) -> None:
         tending = Tending(side.operations, engine, at_once)
         await closing.enter_async_context(side.tokens.keeping())
         to_export = await closing.enter_async_context(exporting(side))
-        return importing, tending, to_export, erasing_of(settings, side, engine)
+        to_erase = erasing_of(settings, side, engine)
+        return Jobs(importing=importing, tending=tending, exporting=to_export, erasing=to_erase)
 
-    shared = OnLoop(open_all)
-    broker.add_middleware(shared)
+    jobs = OnLoop(open_all)
+    broker.add_middleware(jobs)
 
     async def importing() -> Importing:
-        return (await shared())[0]
+        return (await jobs()).importing
 
     async def tending() -> Tending:
-        return (await shared())[1]
+        return (await jobs()).tending
 
     async def to_export() -> Exporting:
-        return (await shared())[2]
+        return (await jobs()).exporting
 
     async def to_erase() -> Erasing:
-        return (await shared())[3]
+        return (await jobs()).erasing
 
     declare_import(broker, importing)
     declare_export(broker, to_export)

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 from litestar.handlers import HTTPRouteHandler
 from uuid_utils.compat import uuid7
 
@@ -84,31 +85,53 @@ ERRORS: dict[type[Exception], Mapper] = {
 """How the contexts' own refusals are answered."""
 
 
-def write_handlers(
-    side: WriteSide,
-    reader: Reader,
-    logins: Logins,
-    github: GithubLogins | None,
-    recovery: Recovery,
-    offers: Offers,
-) -> list[HTTPRouteHandler]:
-    """Everything that changes something; without ``github`` there are no calls of it."""
+class Writing(msgspec.Struct, frozen=True):
+    """What the handlers of the write API are made of; without ``github`` it has no calls of it."""
+
+    side: WriteSide
+    reader: Reader
+    logins: Logins
+    github: GithubLogins | None
+    recovery: Recovery
+    offers: Offers
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What the handlers of the read API are made of."""
+
+    reader: Reader
+    freshness: Freshness
+    cursors: Cursors
+    keys: KeyRing
+    streams: PostgresEventStore
+    operations: PostgresOperations
+    oversight: PostgresOversight
+    credentials: Reader
+    audit: PostgresAuditLog
+    exports: PostgresExports
+    links: Links
+    api_keys: PostgresKeys
+
+
+def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
+    """Everything that changes something."""
+    side, logins, offers = parts.side, parts.logins, parts.offers
     answering = Answering(side.bus.dispatch, side.store, ERRORS)
     visiting = Visiting(lambda data: side.sealer.digest(data, "idempotency"))
-    around = write_api.accounts.surroundings(reader, totals_of(reader))
+    around = write_api.accounts.surroundings(parts.reader, totals_of(parts.reader))
     return [
         *write_api.logins.routes(
             answering,
             logins,
             visiting,
-            recovery.repeat_registration if side.settings.verify_email else None,
+            parts.recovery.repeat_registration if side.settings.verify_email else None,
         ),
-        *write_api.recovery.routes(visiting, recovery),
+        *write_api.recovery.routes(visiting, parts.recovery),
         *write_api.second_factor.routes(answering, side.second_factor),
         *write_api.leaving.routes(answering, logins, visiting),
         *(
-            write_api.github.routes(github, visiting, write_api.github.Carried(side.sealer))
-            if github is not None
+            write_api.github.routes(parts.github, visiting, write_api.github.Carried(side.sealer))
+            if parts.github is not None
             else ()
         ),
         *write_api.accounts.routes(answering, around),
@@ -137,42 +160,34 @@ def write_handlers(
     ]
 
 
-def read_handlers(
-    reader: Reader,
-    freshness: Freshness,
-    cursors: Cursors,
-    keys: KeyRing,
-    streams: PostgresEventStore,
-    operations: PostgresOperations,
-    oversight: PostgresOversight,
-    credentials: Reader,
-    audit: PostgresAuditLog,
-    exports: PostgresExports,
-    links: Links,
-    api_keys: PostgresKeys,
-) -> list[HTTPRouteHandler]:
+def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
     """Everything that answers."""
     return [
-        *read_api.accounts.routes(reader, freshness, totals_of(reader), lambda: keys.jwks),
-        *read_api.logins.routes(credentials, freshness, cursors),
-        *read_api.journal.routes(reader, freshness, cursors),
-        *read_api.journal_history.routes(freshness, streams, cursors),
-        *read_api.journal_overview.routes(reader, freshness, cursors),
-        *read_api.operations.routes(
-            operations, lambda operation: read_api.exports.with_link(operation, links)
+        *read_api.accounts.routes(
+            parts.reader, parts.freshness, totals_of(parts.reader), lambda: parts.keys.jwks
         ),
-        *read_api.exports.routes(exports, links),
-        *read_api.keys.routes(reader, freshness, cursors, api_keys),
-        *read_api.tenants.routes(reader, freshness, streams, cursors),
-        *read_api.flags.routes(reader, freshness, cursors),
-        *read_api.ops.routes(oversight, cursors),
+        *read_api.logins.routes(parts.credentials, parts.freshness, parts.cursors),
+        *read_api.journal.routes(parts.reader, parts.freshness, parts.cursors),
+        *read_api.journal_history.routes(parts.freshness, parts.streams, parts.cursors),
+        *read_api.journal_overview.routes(parts.reader, parts.freshness, parts.cursors),
+        *read_api.operations.routes(
+            parts.operations, lambda operation: read_api.exports.with_link(operation, parts.links)
+        ),
+        *read_api.exports.routes(parts.exports, parts.links),
+        *read_api.keys.routes(parts.reader, parts.freshness, parts.cursors, parts.api_keys),
+        *read_api.tenants.routes(parts.reader, parts.freshness, parts.streams, parts.cursors),
+        *read_api.flags.routes(parts.reader, parts.freshness, parts.cursors),
+        *read_api.ops.routes(parts.oversight, parts.cursors),
         *read_api.account_pages.routes(),
-        *read_api.audit.routes(audit, freshness, cursors),
+        *read_api.audit.routes(parts.audit, parts.freshness, parts.cursors),
     ]
 
 
 class StandIn:
     """Stands in for a part where handlers are made only for what they say of themselves."""
+
+    def __init__(self, **known: Any) -> None:
+        self.__dict__.update(known)
 
     def __getattr__(self, name: str) -> Any:
         return self
@@ -184,10 +199,10 @@ def described(settings: Settings) -> list[HTTPRouteHandler]:
     What is not set up is not there, and so it is not described.
     """
     stand_in = cast("Any", StandIn())
-    github = stand_in if settings.github_client_id is not None else None
+    without_github = cast("Any", StandIn(github=None))
     return [
-        *read_handlers(*[stand_in] * 12),
-        *write_handlers(stand_in, stand_in, stand_in, github, stand_in, stand_in),
+        *read_handlers(stand_in),
+        *write_handlers(without_github if settings.github_client_id is None else stand_in),
         *health_handlers(stand_in),
         *problem_handlers,
     ]

@@ -39,7 +39,7 @@ from bootstrap.wiring.databases import (
 )
 from bootstrap.wiring.entrance import Entrance
 from bootstrap.wiring.exports import files
-from bootstrap.wiring.handlers import described, read_handlers
+from bootstrap.wiring.handlers import Reading, described, read_handlers
 from bootstrap.wiring.keys import sealer_of
 from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
 
@@ -75,20 +75,23 @@ def read_api_app(settings: Settings) -> Any:
     requests = RequestLog("read-api", slow)
     readiness = Dependencies({"database": reads[0], "event_store": beside}, cache, beside)
     handlers = read_handlers(
-        PipelineReader(reads),
-        watch,
-        Cursors(sealer.secret("cursors")),
-        keys,
-        streams,
-        PostgresOperations(beside, sealer),
-        PostgresOversight(
-            slow, [(view.name, view.version) for view in VIEWS], subjects
-        ),  # operators' lists must hold up nobody
-        PipelineReader([beside]),
-        PostgresAuditLog(slow, subjects),
-        files(slow, subjects),
-        Links(sealer.secret("links")),
-        PostgresKeys(beside),
+        Reading(
+            reader=PipelineReader(reads),
+            freshness=watch,
+            cursors=Cursors(sealer.secret("cursors")),
+            keys=keys,
+            streams=streams,
+            operations=PostgresOperations(beside, sealer),
+            # On a pipeline of its own: operators' lists must hold up nobody.
+            oversight=PostgresOversight(
+                slow, [(view.name, view.version) for view in VIEWS], subjects
+            ),
+            credentials=PipelineReader([beside]),
+            audit=PostgresAuditLog(slow, subjects),
+            exports=files(slow, subjects),
+            links=Links(sealer.secret("links")),
+            api_keys=PostgresKeys(beside),
+        )
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
 

@@ -19,7 +19,7 @@ from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import READ, WRITE, read_dsn_of, write_dsn_of
 from bootstrap.wiring.entrance import Entrance
-from bootstrap.wiring.handlers import ERRORS, write_handlers
+from bootstrap.wiring.handlers import ERRORS, Writing, write_handlers
 from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
 from bootstrap.wiring.write_side import WriteSide
 from workers.broker import Offers, redis_broker
@@ -44,7 +44,16 @@ def write_api_app(settings: Settings) -> Any:
     offers = Offers(redis_broker(settings.redis_url or "", works=False))
     logins = side.logins()
     github, recovery = side.github_logins(logins), side.recovery()
-    handlers = write_handlers(side, PipelineReader([reads]), logins, github, recovery, offers)
+    handlers = write_handlers(
+        Writing(
+            side=side,
+            reader=PipelineReader([reads]),
+            logins=logins,
+            github=github,
+            recovery=recovery,
+            offers=offers,
+        )
+    )
     readiness = Dependencies({"database": side.reads}, side.cache, side.reads)
 
     @asynccontextmanager
