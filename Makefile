@@ -8,6 +8,8 @@ SHELL := /bin/sh
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Two lanes: what starts whole systems beside everything else (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 BENCH ?=
 ARGS ?=
 
@@ -25,7 +27,7 @@ up: $(VENV)/.runtime ## Start everything on http://127.0.0.1:8000; Ctrl-C stops 
 	@exec $(BIN)/mindstream up $(ARGS)
 
 test: $(VENV)/.dev ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-faults: $(VENV)/.dev ## Run only the tests that kill, stop and starve processes
 	$(BIN)/python -m pytest -m faults --long $(ARGS)
@@ -36,7 +38,7 @@ check: $(VENV)/.dev ## What CI runs: lint, format, types, imports, known vulnera
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/audit.py
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 bench: $(VENV)/.dev ## Measure side by side and print ratios; BENCH=append runs one
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -22,6 +22,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+SYSTEMS = ("tests/bootstrap/", "tests/e2e/", "tests/faults/")
+"""Folders whose tests start, kill and time whole systems: one lane, one after the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Part the tests between the processes of a parallel run: a module's stay together."""
+    for item in items:
+        path = item.path.relative_to(item.config.rootpath).as_posix()
+        lane = "systems" if path.startswith(SYSTEMS) else path
+        item.add_marker(pytest.mark.xdist_group(lane))
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """``@pytest.mark.anyio`` runs on asyncio alone, as the product does."""
