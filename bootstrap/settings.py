@@ -22,6 +22,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from bootstrap.server_addresses import postgres, url
+
 PREFIX = "MINDSTREAM_"
 CONFIG_FILE = "MINDSTREAM_CONFIG"
 MASK = "********"
@@ -288,11 +290,11 @@ def describe(settings: Settings) -> list[Field]:
     return rows
 
 
-def masked(url: str) -> str:
+def masked(address: str) -> str:
     """The address without its password."""
-    parts = urlsplit(url)
+    parts = urlsplit(address)
     if parts.password is None:
-        return url
+        return address
     user, _, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{MASK}@{host}"))
 
@@ -359,13 +361,6 @@ def _sentence(annotation: Any, error: msgspec.ValidationError) -> str:
     return f"expected {_type_name(annotation)}"
 
 
-def _starts(*schemes: str) -> Callable[[str], str | None]:
-    def check(value: str) -> str | None:
-        return None if value.startswith(schemes) else f"expected {' or '.join(schemes)}…"
-
-    return check
-
-
 def _key(text: str) -> str | None:
     try:
         if len(base64.b64decode(text, validate=True)) == 32:
@@ -415,14 +410,14 @@ def _file(path: Path) -> str | None:
 
 
 _CHECKS: dict[str, Callable[[Any], str | None]] = {
-    "write_dsn": _starts("postgresql://", "postgres://"),
-    "read_dsn": _starts("postgresql://", "postgres://"),
-    "owner_dsn": _starts("postgresql://", "postgres://"),
-    "redis_url": _starts("redis://", "rediss://", "unix://"),
-    "search_url": _starts("http://", "https://"),
-    "github_url": _starts("http://", "https://"),
-    "public_url": _starts("http://", "https://"),
-    "smtp_url": _starts("smtp://", "smtps://"),
+    "write_dsn": postgres,
+    "read_dsn": postgres,
+    "owner_dsn": postgres,
+    "redis_url": url("redis://", "rediss://", "unix://"),
+    "search_url": url("http://", "https://"),
+    "github_url": url("http://", "https://"),
+    "public_url": url("http://", "https://"),
+    "smtp_url": url("smtp://", "smtps://"),
     "mail_from": _sender,
     "master_key": _key,
     "master_key_previous": lambda texts: next(filter(None, map(_key, texts)), None),

@@ -134,3 +134,23 @@ def main() -> None:
     except CliError as error:
         err.print(str(error), markup=False)
         sys.exit(error.code)
+    except Exception as error:
+        who = _unreachable(error)
+        if who is None:
+            raise
+        err.print(f"{who} does not answer: {error}", markup=False)
+        sys.exit(UNAVAILABLE)
+
+
+def _unreachable(error: Exception) -> str | None:
+    """Which server the error is about, if it is that one cannot be reached."""
+    # Only now: what does not go wrong need not load them.
+    import psycopg
+    import redis
+    from eventsourcing.persistence import OperationalError
+
+    if isinstance(error, psycopg.OperationalError | OperationalError):
+        return "The database"
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return "Redis"
+    return None

@@ -19,6 +19,8 @@ Topic = Annotated[
     list[str] | None, typer.Option("--topic", help="Only this topic; may be repeated.")
 ]
 _PAGE = 500
+_PATIENCE = 5.0
+"""Seconds until a database that does not answer is told so."""
 _READ = """
 SELECT position, stream_id, stream_version, topic, tenant_id, recorded_at, actor, correlation_id,
        causation_id, data
@@ -87,7 +89,13 @@ def _pool() -> Pool:
     from adapters.event_store.recorder import open_pool
 
     settings = cli.settings(servers=True)
-    return open_pool(settings.write_dsn or "", role="mindstream_write", size=3)
+    pool = open_pool(settings.write_dsn or "", role="mindstream_write", size=3)
+    try:
+        pool.wait(_PATIENCE)
+    except BaseException:
+        pool.close()
+        raise
+    return pool
 
 
 def _keys() -> SubjectKeys:

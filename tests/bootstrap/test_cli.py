@@ -9,7 +9,11 @@ import sys
 import psutil
 import psycopg
 import pytest
+import redis
+import typer
+from eventsourcing.persistence import OperationalError as PersistenceUnreachable
 
+from bootstrap import cli
 from bootstrap.services import connected
 from bootstrap.settings import Settings, load
 from tests.support.upped import Up, with_fake_roles
@@ -37,6 +41,31 @@ def test_wrong_settings_end_with_2_and_one_message(up: Up) -> None:
     assert "MINDSTREAM_PORT" in said.stderr
     assert "MINDSTREAM_WORKERS" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (psycopg.OperationalError("refused"), "The database does not answer: refused"),
+        (PersistenceUnreachable("refused"), "The database does not answer: refused"),
+        (redis.ConnectionError("refused"), "Redis does not answer: refused"),
+    ],
+)
+def test_whatever_cannot_be_reached_ends_any_command_with_3(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "build", lambda: app)
+    monkeypatch.setattr(sys, "argv", ["mindstream"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 3
+    assert capsys.readouterr().err == f"{said}\n"
 
 
 def test_config_show_names_every_setting(up: Up) -> None:

@@ -127,3 +127,23 @@ def test_a_child_gets_the_same_settings(monkeypatch, tmp_path) -> None:
 
     assert load(environment) == given
     assert environment["MINDSTREAM_UNKNOWN"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("WRITE_DSN", "postgresql://[secret"),
+        ("WRITE_DSN", "postgresql://me:secret@host:port/db"),
+        ("WRITE_DSN", "postgresql://me:secret@host:65536/db"),
+        ("READ_DSN", "postgresql://me:secret@host/db?nonsense=1"),
+        ("OWNER_DSN", "postgres://me:secret%ZZ@host/db"),
+        ("REDIS_URL", "redis://:secret@host:port/0"),
+        ("SEARCH_URL", "https://me:secret@[host"),
+        ("SMTP_URL", "smtp://me:secret@host:0"),
+    ],
+)
+def test_addresses_that_cannot_be_read_are_told_and_not_repeated(variable: str, text: str) -> None:
+    given = {"MINDSTREAM_WRITE_DSN": "postgresql://me@host/db", f"MINDSTREAM_{variable}": text}
+    with pytest.raises(SettingsError, match=f"MINDSTREAM_{variable}: ") as caught:
+        load(given)
+    assert "secret" not in str(caught.value)
