@@ -6,9 +6,13 @@ client sent out of its log: a request line holds the query string.
 
 from __future__ import annotations
 
+import re
+
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 
 from adapters.http.context import new_request_id
+from adapters.http.conventions import no_such_method
 from adapters.http.problems import MEDIA_TYPE, Problem, render
 
 OWN_HEADERS = {
@@ -18,6 +22,9 @@ OWN_HEADERS = {
     "Server": "mindstream",
 }
 """Headers of every answer that no API gave."""
+
+_OTHER_METHOD = re.compile(r"b['\"][!#$%&'*+.^_`|~0-9A-Za-z-]+ [/*]\S* HTTP/1\.[01]['\"]\n")
+"""A request line as the parser quotes it, sound but for a method that it does not know."""
 
 
 def answer_of(problem: Problem, instance: str | None, request_id: str) -> web.Response:
@@ -48,7 +55,7 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("The answer has begun already.")
         if status < 500:
-            problem = Problem("MALFORMED_REQUEST", "This is not a well-formed HTTP request.")
+            problem = _unreadable(exc)
         else:
             problem = Problem("INTERNAL_ERROR")
             self.logger.error("unexpected error in the gateway: %s", type(exc).__name__)
@@ -63,3 +70,14 @@ class Server(web.Server):
     def __call__(self) -> web.RequestHandler:
         """The protocol of a new connection."""
         return Connection(self, loop=self._loop, **self._kwargs)
+
+
+def _unreadable(error: BaseException | None) -> Problem:
+    """Why something was not taken for a request; nothing of it is repeated."""
+    if isinstance(error, BadHttpMethod) and _OTHER_METHOD.search(error.message):
+        return no_such_method()
+    if isinstance(error, LineTooLong):
+        # The parser collects a target in an array, and headers in bytes.
+        code = "URI_TOO_LONG" if "bytearray(" in error.message else "HEADERS_TOO_LARGE"
+        return Problem(code)
+    return Problem("MALFORMED_REQUEST", "This is not a well-formed HTTP request.")

@@ -173,7 +173,7 @@ class Conventions:
         path: str = scope["path"]
         method = exchange.method
         if method not in _METHODS:
-            raise Problem("METHOD_NOT_ALLOWED", headers={"allow": ", ".join(sorted(_METHODS))})
+            raise no_such_method()
         origin = headers.get(b"origin")
         if origin is not None:
             exchange.shared = self._cors.headers(origin)
@@ -189,9 +189,13 @@ class Conventions:
             self._let_in(exchange, principal, rule, method, path)
         elif path not in UNLIMITED:
             self._count(_address_key(context), exchange)
-        if method == "OPTIONS" and self._routes is not None:
-            await exchange.offer(self._routes.methods(path))
-            return
+        if rule is None and self._routes is not None:
+            if method == "OPTIONS":
+                await exchange.offer(self._routes.methods(path))
+                return
+            if self._access is not None and path in self._access.fixed:
+                # Or the router would take its last part for an id that another call has there.
+                raise not_here(self._routes.methods(path))
         if method == "HEAD":
             scope["method"] = "GET"
             context.head = True
@@ -339,6 +343,16 @@ class Conventions:
         except Exception as error:  # noqa: BLE001  what is raised on holds nothing private
             report(error, context.request_id, scope.get("path_template"))
             raise _broken_off(context) from None
+
+
+def no_such_method() -> Problem:
+    """405 for a method that no path has."""
+    return not_here(_METHODS)
+
+
+def not_here(methods: Iterable[str]) -> Problem:
+    """405 where the path has these methods."""
+    return Problem("METHOD_NOT_ALLOWED", headers={"allow": ", ".join(sorted(methods))})
 
 
 def _address_key(context: RequestContext) -> str:

@@ -104,6 +104,8 @@ class Access:
         # The usual paths at the cost of a look: whole ones, and those whose last part alone varies.
         self._whole: dict[tuple[str, str], Rule] = {}
         self._but_last: dict[tuple[str, str], Rule] = {}
+        self.fixed: set[str] = set()
+        """The paths that vary in no part: such a one is never another call's id."""
         self._tree: dict[str, Any] = {}
         for route in walk(handlers):
             if OPT in route.handler.opt:
@@ -123,6 +125,7 @@ class Access:
             node.setdefault(parts[-1], {})[_RULE] = rule
             if _ANY not in parts:
                 self._whole[method, route.template] = rule
+                self.fixed.add(route.template)
             elif _ANY not in parts[:-1]:
                 self._but_last[method, "/".join(parts[:-1])] = rule
 
@@ -133,6 +136,8 @@ class Access:
         rule = self._whole.get((method, path))
         if rule is not None:
             return rule
+        if path in self.fixed:
+            return None
         before, _, last = path.rpartition("/")
         rule = self._but_last.get((method, before))
         if rule is not None and last:

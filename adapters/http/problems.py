@@ -244,6 +244,12 @@ for _code, _status, _title, _explanation in (
         "The detail says how many bytes are taken. Nothing was changed.",
     ),
     (
+        "URI_TOO_LONG",
+        414,
+        "The address is too long",
+        "A target, query included, has 8,190 bytes at most. Nothing was changed.",
+    ),
+    (
         "UNSUPPORTED_MEDIA_TYPE",
         415,
         "The body's type is not taken here",
@@ -281,6 +287,12 @@ for _code, _status, _title, _explanation in (
             "Send the ETag of the version that you read in `If-Match`, so that no change of"
             " somebody else is lost."
         ),
+    ),
+    (
+        "HEADERS_TOO_LARGE",
+        431,
+        "A header is too long",
+        "A header has 8,190 bytes at most, its name included. Nothing was changed.",
     ),
     (
         "RATE_LIMITED",

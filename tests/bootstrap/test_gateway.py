@@ -188,12 +188,33 @@ async def test_one_page_has_every_process_s_metrics(client: aiohttp.ClientSessio
     assert page.count("# TYPE process_resident_memory_bytes gauge") == 1
 
 
-async def test_what_is_not_http_gets_a_400(up: Up) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"\x16\x03\x01\x00nonsense", 400, "MALFORMED_REQUEST"),
+        (b"garbage", 400, "MALFORMED_REQUEST"),
+        (b"G@T / HTTP/1.1", 400, "MALFORMED_REQUEST"),
+        (b"BREW /v1/me?q=a HTTP/1.1", 405, "METHOD_NOT_ALLOWED"),
+        (b"get /v1/me HTTP/1.0", 405, "METHOD_NOT_ALLOWED"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1", 414, "URI_TOO_LONG"),
+        (b"GET /v1/me HTTP/1.1\r\nA: " + b"a" * 9000, 431, "HEADERS_TOO_LARGE"),
+    ],
+)
+async def test_what_cannot_be_read_as_a_request_gets_a_problem(
+    up: Up, sent: bytes, status: int, code: str
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", up.port)
-    writer.write(b"\x16\x03\x01\x00nonsense\r\n\r\n")
+    writer.write(sent + b"\r\nHost: x\r\n\r\n")
     async with asyncio.timeout(5):
-        assert b" 400 " in await reader.readline()
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
+    assert f" {status} ".encode() in head.splitlines()[0]
+    problem = json.loads(body)
+    assert (problem["status"], problem["code"]) == (status, code)
+    headers = {line.partition(":")[0].lower() for line in head.decode().splitlines()}
+    assert {"x-request-id", "cache-control", "x-content-type-options"} <= headers
+    assert b"content-type: application/problem+json" in head.lower()
+    assert ("allow" in headers) == (status == 405)
 
 
 async def test_it_listens_on_loopback_only(up: Up) -> None:
