@@ -12,11 +12,13 @@ from uuid import UUID
 import msgspec
 from uuid_utils.compat import uuid7
 
+from adapters.homes import PostgresHomeless
 from adapters.tokens import KeyRing
 from bootstrap import demonstration, imports
 from bootstrap.settings import Settings
 from bootstrap.wiring.reacting import begin_reactions
 from bootstrap.wiring.write_side import WriteSide
+from commands.homes import give_homes
 from commands.logins import Visit
 from commands.people_import import PeopleResult, import_people
 from domain.accounts.person import Person
@@ -29,14 +31,16 @@ LOOK_EVERY = 0.3
 
 
 async def setup(settings: Settings) -> Mapping[str, Any] | None:
-    """Make the signing key, the rows of new reactions, and the operator of the settings."""
+    """Make the signing key, new reactions' rows, missing tenants, and the settings' operator."""
     side = WriteSide(settings)
     async with side.opened():
         # From here on they react: whoever registers next is to have mail.
         await begin_reactions(settings)
         await side.ensure_key()
+        now, correlation_id = datetime.now(UTC), f"setup_{uuid7().hex}"
+        await give_homes(PostgresHomeless(side.reads), side.store, now, correlation_id)
         if settings.operator_email and settings.operator_password:
-            visit = Visit(now=datetime.now(UTC), correlation_id=f"setup_{uuid7().hex}")
+            visit = Visit(now=now, correlation_id=correlation_id)
             await side.logins().ensure_operator(
                 settings.operator_email, settings.operator_password, visit
             )
