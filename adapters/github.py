@@ -1,7 +1,9 @@
 """GitHub's OAuth over HTTP (``commands.github.Github``), and the table of links to it.
 
-The server is a setting: github.com, a GitHub Enterprise Server, or one of a test. Its tokens are
-kept sealed and are never logged; nor is anything else that it answers.
+The server is a setting: github.com, a GitHub Enterprise Server, or one of a test. Since operators
+choose it and nobody else can, it may be on a private network, and calls to it are not made through
+``outgoing``; like there, redirects are not followed and answers have a limit. Its tokens are kept
+sealed and are never logged; nor is anything else that it answers.
 """
 
 from __future__ import annotations
@@ -152,9 +154,12 @@ async def _ask(
                 if method == "POST" and 400 <= answer.status < 500:
                     raise GithubRefused
                 raise Unavailable(f"GitHub answered {answer.status}")
-            if (answer.content_length or 0) > _LONGEST:
-                raise Unavailable("GitHub answered at length")
-            return await answer.read()
+            body = bytearray()
+            async for part in answer.content.iter_chunked(65_536):
+                body += part
+                if len(body) > _LONGEST:
+                    raise Unavailable("GitHub answered at length")
+            return bytes(body)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Unavailable("GitHub does not answer") from error
 

@@ -5,6 +5,8 @@ Owns what GitHub checks: the client and its secret, that a code is used once, an
 
 from __future__ import annotations
 
+import contextlib
+import json
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
@@ -19,13 +21,17 @@ CLIENT_ID, CLIENT_SECRET = "mindstream-test", "a secret of the test's"
 
 
 class GithubServer:
-    """``user`` and ``emails`` are who is logged in at this GitHub; ``answers`` False breaks it."""
+    """``user`` and ``emails`` are who is logged in at this GitHub.
+
+    ``answers`` False breaks it; ``talks`` makes it say too much, without saying how much first.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.user: dict[str, Any] = {}
         self.emails: list[dict[str, Any]] = []
         self.answers = True
+        self.talks = False
         self.tokens: list[str] = []
         self._codes: dict[str, str] = {}
 
@@ -61,9 +67,18 @@ class GithubServer:
         self.tokens.append(f"gho_{secrets.token_hex(18)}")
         return web.json_response({"access_token": self.tokens[-1], "token_type": "bearer"})
 
-    async def who(self, request: web.Request) -> web.Response:
+    async def who(self, request: web.Request) -> web.StreamResponse:
         self._check(request)
-        return web.json_response(self.user)
+        if not self.talks:
+            return web.json_response(self.user)
+        answer = web.StreamResponse()
+        answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        await answer.write(json.dumps(self.user).encode())
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                await answer.write(b" " * 65_536)
+        return answer
 
     async def addresses(self, request: web.Request) -> web.Response:
         self._check(request)

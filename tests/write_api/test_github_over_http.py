@@ -198,6 +198,14 @@ async def test_while_github_is_broken_the_login_is_unavailable(
     assert "retry-after" in answer.headers
 
 
+async def test_an_answer_without_an_end_is_not_read(
+    api: httpx.AsyncClient, github: GithubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(github, "talks", True)
+    answer = await login(api)
+    assert answer.status_code == 503, answer.text
+
+
 async def test_the_second_factor_is_asked_for_after_github(
     api: httpx.AsyncClient, a_new_browser: int
 ) -> None:
