@@ -7,6 +7,8 @@ client sent out of its log: a request line holds the query string.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
@@ -40,9 +42,20 @@ def answer_of(problem: Problem, instance: str | None, request_id: str) -> web.Re
 
 
 class Connection(web.RequestHandler):
-    """One client's connection."""
+    """One client's connection; ``when_lost`` is called when the client goes, if it is set."""
 
-    __slots__ = ()
+    __slots__ = ("when_lost",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.when_lost: Callable[[], None] | None = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note that the client is gone."""
+        super().connection_lost(exc)
+        when_lost, self.when_lost = self.when_lost, None
+        if when_lost is not None:
+            when_lost()
 
     def handle_error(
         self,

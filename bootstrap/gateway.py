@@ -21,9 +21,10 @@ from yarl import URL
 from adapters.http.context import new_request_id
 from adapters.http.problems import Problem, retry_after
 from bootstrap import metrics
-from bootstrap.connections import OWN_HEADERS, Server, answer_of
+from bootstrap.connections import OWN_HEADERS, Connection, Server, answer_of
 from bootstrap.places import Places, addresses
 from bootstrap.settings import Settings
+from bootstrap.tunnel import answering, carry, close_going, refusal
 from bootstrap.upstreams import Upstream
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -62,6 +63,9 @@ class Gateway:
         self._body_timeout = settings.body_timeout
         self._read = Upstream("read-api", addresses("read-api", settings, places))
         self._write = Upstream("write-api", addresses("write-api", settings, places))
+        self._endless: set[aiohttp.ClientResponse] = set()
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._ending = False
 
     async def open(self) -> None:
         """Make the connection pools."""
@@ -85,7 +89,7 @@ class Gateway:
                 return await self._metrics()
             upstream = self._read if reads(request.method, request.path) else self._write
             if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
-                return await self._tunnel(request, upstream)
+                return await self._tunnel(request, upstream, request_id)
             return await self._forward(request, upstream)
         except Problem as problem:
             return answer_of(problem, request.path, request_id)
@@ -117,7 +121,7 @@ class Gateway:
             request, upstream, headers, lambda: _upload(request) if streamed else whole, streamed
         )
         async with answer:
-            return await _pass_on(request, answer)
+            return await self._pass_on(request, answer)
 
     async def _ask(
         self,
@@ -159,11 +163,65 @@ class Gateway:
             "UNAVAILABLE", "The API is not running at the moment.", headers=retry_after(2)
         )
 
-    async def _tunnel(self, request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:
+    async def _pass_on(
+        self, request: web.BaseRequest, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        headers: CIMultiDict[str] = CIMultiDict()
+        dropped = {
+            name.strip().lower() for name in answer.headers.get(hdrs.CONNECTION, "").split(",")
+        }
+        for name, value in answer.headers.items():
+            low = name.lower()
+            if low == "content-length" or (low not in _HOP and low not in dropped):
+                headers.add(name, value)
+        headers["Server"] = "mindstream"
+        length = answer.content_length
+        bodiless = request.method == "HEAD" or answer.status in (204, 304)
+        if bodiless or (length is not None and length <= WHOLE_BYTES):
+            whole = b"" if bodiless else await answer.read()
+            response: web.StreamResponse = web.Response(
+                status=answer.status, reason=answer.reason, headers=headers, body=whole or None
+            )
+            if not request.content.is_eof():
+                response.force_close()
+            return response
+        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+        if not request.content.is_eof():
+            response.force_close()
+        await response.prepare(request)
+        endless = answer.content_type == "text/event-stream"
+        # Else it would be noticed with the next bytes only that nobody reads any more.
+        connection = cast("Connection", request.protocol)
+        connection.when_lost = answer.close
+        if endless:
+            self._endless.add(answer)
+        try:
+            async for chunk in answer.content.iter_any():
+                await response.write(chunk)
+        except aiohttp.ClientError:
+            if not (endless and self._ending):
+                raise
+        finally:
+            connection.when_lost = None
+            self._endless.discard(answer)
+        await response.write_eof()
+        return response
+
+    async def end(self) -> None:
+        """End what would not end by itself: event streams and WebSockets."""
+        self._ending = True
+        for answer in list(self._endless):
+            answer.close()
+        await asyncio.gather(*(close_going(each) for each in list(self._sockets)))
+
+    async def _tunnel(
+        self, request: web.BaseRequest, upstream: Upstream, request_id: str
+    ) -> web.StreamResponse:
         """Carry a WebSocket; a refusal before the upgrade is passed on as one."""
         wanted = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         protocols = tuple(part.strip() for part in wanted.split(",") if part.strip())
         headers = self._headers(request)
+        headers["X-Request-Id"] = request_id
         for name in [name for name in headers if name.lower().startswith(_SOCKET)]:
             headers.popall(name, None)
         async for session, origin in upstream.choices():
@@ -177,18 +235,16 @@ class Gateway:
                     max_msg_size=0,
                 )
             except aiohttp.WSServerHandshakeError as error:
-                raise _refusal(error) from None
+                raise refusal(error) from None
             except aiohttp.ClientConnectionError:
                 continue
-            # Offered alone, the API's choice is what the client gets.
-            chosen = (there.protocol,) if there.protocol else ()
-            here = web.WebSocketResponse(
-                protocols=chosen, autoclose=False, autoping=False, max_msg_size=0
-            )
+            here = answering(there)
+            self._sockets.add(here)
             try:
                 await here.prepare(request)
-                await _carry(here, there)
+                await carry(here, there)
             finally:
+                self._sockets.discard(here)
                 await there.close()
             return here
         raise Problem(
@@ -232,27 +288,17 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     gateway = Gateway(settings, Places(settings.home))
     await gateway.open()
     server = Server(gateway.handle, access_log=None, keepalive_timeout=IDLE_SECONDS)
-    # Answers under way get that long; open event streams would never end.
+    # Answers under way get that long.
     runner = web.ServerRunner(server, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", settings.port, backlog=1024).start()
         _log.info("listening", port=settings.port)
         await stop.wait()
+        await gateway.end()
     finally:
         await runner.cleanup()
         await gateway.close()
-
-
-def _refusal(error: aiohttp.WSServerHandshakeError) -> Problem:
-    """The API's refusal of an upgrade; its body is lost in the client library, its code is not."""
-    codes = {401: "UNAUTHENTICATED", 403: "FORBIDDEN", 404: "NOT_FOUND", 429: "RATE_LIMITED"}
-    kept = {
-        name.lower(): value
-        for name, value in (error.headers or {}).items()
-        if name.lower() in ("www-authenticate", "retry-after")
-    }
-    return Problem(codes.get(error.status, "UNAVAILABLE"), headers=kept)
 
 
 def _peer(request: web.BaseRequest) -> str:
@@ -270,71 +316,3 @@ async def _upload(request: web.BaseRequest) -> AsyncIterator[bytes]:
     _continue(request)
     async for chunk in request.content.iter_any():
         yield chunk
-
-
-async def _pass_on(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    headers: CIMultiDict[str] = CIMultiDict()
-    dropped = {name.strip().lower() for name in answer.headers.get(hdrs.CONNECTION, "").split(",")}
-    for name, value in answer.headers.items():
-        low = name.lower()
-        if low == "content-length" or (low not in _HOP and low not in dropped):
-            headers.add(name, value)
-    headers["Server"] = "mindstream"
-    length = answer.content_length
-    bodiless = request.method == "HEAD" or answer.status in (204, 304)
-    if bodiless or (length is not None and length <= WHOLE_BYTES):
-        whole = b"" if bodiless else await answer.read()
-        response: web.StreamResponse = web.Response(
-            status=answer.status, reason=answer.reason, headers=headers, body=whole or None
-        )
-        if not request.content.is_eof():
-            response.force_close()
-        return response
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
-    if not request.content.is_eof():
-        response.force_close()
-    await response.prepare(request)
-    async for chunk in answer.content.iter_any():
-        await response.write(chunk)
-    await response.write_eof()
-    return response
-
-
-async def _carry(here: web.WebSocketResponse, there: aiohttp.ClientWebSocketResponse) -> None:
-    """Messages both ways until one side closes; its code reaches the other."""
-    tasks = {
-        asyncio.create_task(_one_way(here, there)),
-        asyncio.create_task(_one_way(there, here)),
-    }
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-_Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
-
-
-async def _one_way(source: _Socket, target: _Socket) -> None:
-    while True:
-        message = await source.receive()
-        match message.type:
-            case aiohttp.WSMsgType.TEXT:
-                await target.send_str(cast("str", message.data))
-            case aiohttp.WSMsgType.BINARY:
-                await target.send_bytes(cast("bytes", message.data))
-            case aiohttp.WSMsgType.PING:
-                await target.ping(cast("bytes", message.data))
-            case aiohttp.WSMsgType.PONG:
-                await target.pong(cast("bytes", message.data))
-            case aiohttp.WSMsgType.CLOSE:
-                reason = (message.extra or "").encode()
-                await target.close(code=message.data or 1000, message=reason)
-                await source.close(code=message.data or 1000)
-                return
-            case _:
-                # The connection broke: 1001 says that this end is going away.
-                await target.close(code=1001)
-                return

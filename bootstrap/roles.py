@@ -126,8 +126,11 @@ async def serve(app: Any, address: str, stop: asyncio.Event) -> None:
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not serving.done():
+        # Open event streams would never end.
+        begin_closing = getattr(app, "begin_closing", None)
+        if begin_closing is not None:
+            begin_closing()
         server.stop()  # type: ignore[no-untyped-call]  # granian leaves its signature out
-        # Open event streams would keep it for ever.
         await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
         serving.cancel()
     await asyncio.gather(serving, return_exceptions=stop.is_set())

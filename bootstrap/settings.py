@@ -150,6 +150,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_log_days: Annotated[
         Annotated[int, msgspec.Meta(ge=1, le=3650)], _says("Days that the log of requests is kept")
     ] = 90
+    live_connections: Annotated[
+        Annotated[int, msgspec.Meta(ge=1, le=1000)],
+        _says("Streams and WebSockets that a principal may have open at one read API process"),
+    ] = 20
+    live_comment_seconds: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=60)],
+        _says("Seconds of silence after which a stream sends a comment to stay open"),
+    ] = 15.0
 
     rebuild_changed_projections: Annotated[
         bool, _says("Rebuild a view by itself when its version has changed; else it waits")

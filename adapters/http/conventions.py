@@ -35,7 +35,7 @@ from adapters.http.metrics import HttpMetrics
 from adapters.http.principal import Authenticator, Headers, Principal
 from adapters.http.problems import Problem, retry_after
 from adapters.http.routes import Routes
-from adapters.http.websockets import refuse, with_subprotocol_credentials
+from adapters.http.websockets import Upgrade, is_own, refuse, with_subprotocol_credentials
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -119,6 +119,8 @@ class Conventions:
         self._cors = cors or Cors()
         self._witness = witness
         self._clock = clock
+        self.closing: list[Callable[[], None]] = []
+        """What ends answers that would go on, when the process is about to stop."""
         self._policies: dict[int, RawHeader] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -323,8 +325,20 @@ class Conventions:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate before the upgrade; nothing else applies to an open connection."""
+        began = time.perf_counter()
         context = self._context(scope, with_subprotocol_credentials(dict(scope["headers"])))
-        exchange = Exchange(context, "GET", send, self._always)
+        upgrade = Upgrade(send)
+        exchange = Exchange(context, "GET", upgrade.send, self._always)
+        try:
+            await self._upgrade(exchange, scope, receive, upgrade)
+        finally:
+            exchange.status = upgrade.status or _CLIENT_GONE
+            self._account(exchange, time.perf_counter() - began)
+
+    async def _upgrade(
+        self, exchange: Exchange, scope: Scope, receive: Receive, upgrade: Upgrade
+    ) -> None:
+        context = exchange.context
         try:
             if is_open(scope["path"]):
                 self._count(_address_key(context), exchange)
@@ -335,14 +349,33 @@ class Conventions:
                 path = scope["path"]
                 rule = None if self._access is None else self._access.of("GET", path)
                 self._let_in(exchange, principal, rule, "GET", path)
+            self._check_origin(context)
         except Problem as problem:
-            await refuse(exchange, receive, send, problem)
+            await refuse(exchange, receive, upgrade.send, problem)
             return
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, upgrade.send)
         except Exception as error:  # noqa: BLE001  what is raised on holds nothing private
             report(error, context.request_id, scope.get("path_template"))
             raise _broken_off(context) from None
+
+    def _check_origin(self, context: RequestContext) -> None:
+        """Let in pages of our own host and those that may read answers; others send no Origin.
+
+        Raises:
+            Problem: 403.
+        """
+        origin = context.headers.get(b"origin")
+        if origin is None or is_own(origin, context.headers.get(b"host")):
+            return
+        key = None if context.principal is None else context.principal.key
+        if not self._cors.admits(origin, () if key is None else key.origins):
+            raise Problem("FORBIDDEN", "Pages of this origin may not open a WebSocket here.")
+
+    def begin_closing(self) -> None:
+        """End what would not end by itself, before the server stops."""
+        for end in self.closing:
+            end()
 
 
 def no_such_method() -> Problem:

@@ -51,6 +51,10 @@ class Cors:
             return (_VARY,)
         return (_ORIGIN, origin), _EXPOSED, _VARY
 
+    def admits(self, origin: bytes, of_key: Collection[bytes] = ()) -> bool:
+        """Whether this origin is one of the settings' or of the key's."""
+        return origin in self._origins or origin in of_key
+
     def preflight(self, headers: Headers, methods: Collection[str]) -> list[RawHeader] | None:
         """The answer's headers; None where this is no preflight or of a foreign origin."""
         origin = headers.get(b"origin")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from adapters.http.exchange import NO_STORE, NOSNIFF, Exchange, Receive, Send
+from urllib.parse import urlsplit
+
+from adapters.http.exchange import NO_STORE, NOSNIFF, Exchange, Message, Receive, Send
 from adapters.http.problems import MEDIA_TYPE, Problem, render
 
 _EXTENSION = "websocket.http.response"
@@ -17,6 +19,46 @@ def with_subprotocol_credentials(headers: dict[bytes, bytes]) -> dict[bytes, byt
     if b"authorization" in headers or len(offered) < 2 or offered[0] != b"bearer":
         return headers
     return {**headers, b"authorization": b"Bearer " + offered[1]}
+
+
+class Upgrade:
+    """An ASGI ``send`` that knows how the opening was answered: 101, a refusal, or 0 (not yet)."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on."""
+        if not self.status:
+            kind = message["type"]
+            if kind == "websocket.accept":
+                self.status = 101
+            elif kind == f"{_EXTENSION}.start":
+                self.status = message["status"]
+            elif kind == "websocket.close":
+                self.status = 403
+        await self._send(message)
+
+
+def is_own(origin: bytes, host: bytes | None) -> bool:
+    """Whether an Origin is the host that was asked, which a page cannot choose.
+
+    The scheme does not matter: behind a proxy that ends TLS it is another one here.
+    """
+    if host is None:
+        return False
+    try:
+        parts = urlsplit(origin.decode("ascii").lower())
+        port = parts.port
+    except (UnicodeDecodeError, ValueError):
+        return False
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    if usual is None or not parts.hostname or parts.path:
+        return False
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    asked = host.decode("latin-1").lower()
+    return asked == f"{name}:{port or usual}" or (port in (None, usual) and asked == name)
 
 
 async def refuse(exchange: Exchange, receive: Receive, send: Send, problem: Problem) -> None:

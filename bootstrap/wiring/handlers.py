@@ -19,6 +19,7 @@ import read_api.journal
 import read_api.journal_history
 import read_api.journal_overview
 import read_api.keys
+import read_api.live
 import read_api.logins
 import read_api.operations
 import read_api.ops
@@ -58,6 +59,7 @@ from commands.github import GithubLogins
 from commands.logins import Logins
 from commands.recovery import Recovery
 from projections.accounts.people import Totals
+from projections.following import Feed
 from projections.journal.days import streak_and_statistics
 from projections.reading import Freshness, Reader
 from workers.broker import Offers
@@ -111,6 +113,8 @@ class Reading(msgspec.Struct, frozen=True):
     exports: PostgresExports
     links: Links
     api_keys: PostgresKeys
+    live: Feed
+    comment_every: float
 
 
 def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
@@ -180,6 +184,7 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
         *read_api.ops.routes(parts.oversight, parts.cursors),
         *read_api.account_pages.routes(),
         *read_api.audit.routes(parts.audit, parts.freshness, parts.cursors),
+        *read_api.live.routes(parts.live, comment_every=parts.comment_every),
     ]
 
 

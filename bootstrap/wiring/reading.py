@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
+import read_api.live
 from adapters.audit import PostgresAuditLog
 from adapters.credentials import PostgresCredentials
 from adapters.erasure import AskedErasures
@@ -19,6 +21,9 @@ from adapters.http.limits import RateLimiter
 from adapters.http.links import Links
 from adapters.http.pages import problem_handlers
 from adapters.keys import PostgresKeys
+from adapters.live.feed import LiveFeed
+from adapters.live.presence import Presence
+from adapters.live.wakes import heed_postgres, heed_redis
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
 from adapters.postgres.freshness import ProjectionWatch
@@ -51,10 +56,9 @@ def read_api_app(settings: Settings) -> Any:
     # Events, operations and keys lie in the write database. Where that is the same one, the read
     # API needs no more rights than its own.
     same = same_database(dsn, write_dsn_of(settings))
-    beside, slow = (
-        Pipeline(dsn, role=READ) if same else Pipeline(write_dsn_of(settings), role=WRITE)
-        for _ in range(2)
-    )
+    events_dsn, role = (dsn, READ) if same else (write_dsn_of(settings), WRITE)
+    # The last one is for those who catch up from far behind: they hold up only each other.
+    beside, slow, replays = (Pipeline(events_dsn, role=role) for _ in range(3))
     cache = cache_of(settings)
     sealer = sealer_of(settings)
     subjects = SubjectKeys(sealer)
@@ -67,13 +71,21 @@ def read_api_app(settings: Settings) -> Any:
         streams,
         events=beside,
         views=reads[0],
-        dsn=dsn if same else write_dsn_of(settings),
-        role=READ if same else WRITE,
+        dsn=events_dsn,
+        role=role,
     )
     watch = ProjectionWatch(dsn, role=READ, pipeline=reads[0])
     limiter = RateLimiter(settings.rate_limit_per_minute, cache)
     requests = RequestLog("read-api", slow)
     readiness = Dependencies({"database": reads[0], "event_store": beside}, cache, beside)
+    feed = LiveFeed(
+        beside,
+        replays,
+        subjects,
+        most=settings.live_connections,
+        wakes=(partial(heed_postgres, events_dsn, role), partial(heed_redis, cache)),
+    )
+    presence = Presence(cache)
     handlers = read_handlers(
         Reading(
             reader=PipelineReader(reads),
@@ -91,6 +103,8 @@ def read_api_app(settings: Settings) -> Any:
             exports=files(slow, subjects),
             links=Links(sealer.secret("links")),
             api_keys=PostgresKeys(beside),
+            live=feed,
+            comment_every=settings.live_comment_seconds,
         )
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
@@ -98,7 +112,7 @@ def read_api_app(settings: Settings) -> Any:
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for pipeline in (*reads, beside, slow):
+            for pipeline in (*reads, beside, slow, replays):
                 await pipeline.open()
                 stack.push_async_callback(pipeline.close)
             stack.push_async_callback(cache.aclose)
@@ -108,13 +122,16 @@ def read_api_app(settings: Settings) -> Any:
             await stack.enter_async_context(entrance.opened())
             await stack.enter_async_context(sharing(limiter))
             await stack.enter_async_context(logging_requests(requests))
+            await stack.enter_async_context(presence.shown())
+            await stack.enter_async_context(feed.opened())
             yield
 
-    return served(
+    sockets = read_api.live.sockets(feed, presence)
+    app = served(
         settings,
         "read-api",
         application(
-            [*handlers, *health_handlers(readiness), *problem_handlers, *documentation],
+            [*handlers, *sockets, *health_handlers(readiness), *problem_handlers, *documentation],
             errors=UNAVAILABLE,
             lifespan=[lifespan],
         ),
@@ -123,3 +140,5 @@ def read_api_app(settings: Settings) -> Any:
         requests,
         AskedErasures(beside),
     )
+    app.closing.append(feed.end)
+    return app

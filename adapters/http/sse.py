@@ -1,0 +1,77 @@
+"""An answer that never ends by itself: ``text/event-stream``.
+
+Owns the form of the stream and how it is kept open. What is in it comes from a line of the feed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from adapters.http.responses import Answer
+from projections.following import Ended, Line, Told
+
+MEDIA_TYPE = "text/event-stream"
+HEADERS = [
+    (b"content-type", MEDIA_TYPE.encode()),
+    (b"x-accel-buffering", b"no"),  # else a proxy may gather what is to be seen at once
+]
+STALL = 30.0
+"""Seconds that a client has to take what was sent."""
+
+_encode = msgspec.json.Encoder().encode
+# Without an empty line, which some clients take for an event.
+_COMMENT = b": still here\n"
+
+
+def frame(told: Told) -> bytes:
+    """One event of the stream."""
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (told.position, told.name.encode(), _encode(told))
+
+
+class EventStream(Answer):
+    """The events of a line; a comment keeps the connection open where none came for ``every``."""
+
+    __slots__ = ("_every", "_line")
+
+    def __init__(self, line: Line, every: float) -> None:
+        super().__init__(200, list(HEADERS))
+        self._line = line
+        self._every = every
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send until the client goes or the line ends (ASGI)."""
+        line = self._line
+        watching = asyncio.create_task(_watch(receive, line))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            # The head goes out with the first bytes of the body.
+            await _send(send, b": since %d\n" % line.position)
+            while True:
+                told = await line.next(self._every)
+                await _send(send, b"".join(map(frame, told)) or _COMMENT)
+        except Ended as ended:
+            if ended.reason != "gone":
+                with suppress(TimeoutError):
+                    await _send(send, b"", more=False)
+        except TimeoutError:
+            line.end("slow")  # the connection ends without its last bytes
+        finally:
+            line.close()
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _send(send: Any, body: bytes, *, more: bool = True) -> None:
+    async with asyncio.timeout(STALL):
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _watch(receive: Any, line: Line) -> None:
+    """End the line when the client goes; what it sends is nobody's business."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    line.end("gone")

@@ -1,0 +1,1 @@
+"""Events as they happen, handed to those whose they are."""
