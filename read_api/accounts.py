@@ -29,8 +29,11 @@ from projections.accounts.people import (
     person,
     today_of,
 )
+from projections.accounts.profile import PROFILE, KnownTotals, Profile
+from projections.caching import Place
 from projections.reading import Freshness, Reader
 from read_api.fresh import fresh
+from read_api.shared import Form, Shared
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -48,12 +51,13 @@ def routes(
     freshness: Freshness,
     totals: Callable[[UUID, datetime.date], Awaitable[Totals]],
     jwks: Callable[[], bytes],
+    shared: Shared,
     clock: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> list[HTTPRouteHandler]:
     """The handlers.
 
     ``totals`` reads the journal's statistics of a person as of their today, ``jwks`` gives the key
-    set as JSON, ``clock`` tells the time in UTC.
+    set as JSON, ``shared`` is what processes share, ``clock`` tells the time in UTC.
     """
 
     @get(
@@ -77,12 +81,28 @@ def routes(
         user_id = principal_of(request).user_id
         query(request, NoQuery)
         position = await fresh(request, freshness, PEOPLE, DAYS)
-        found, last_login_at = await known(request, user_id)
+        now = clock()
+
+        async def load() -> Profile:
+            found, last_login_at = await known(request, user_id)
+            today = today_of(found, now)
+            counted = await totals(user_id, today)
+            return Profile(found, last_login_at, today, _kept(counted))
+
+        profile = await shared.read(
+            Place(PROFILE, user_id),
+            position,
+            load,
+            _FORM,
+            # Whether a streak goes on depends on the day.
+            good=lambda kept: kept.today == today_of(kept.person, now),
+        )
+        found = profile.person
         if not_modified(request, etag(found.version)):
             return unchanged(request, etag=found.version, token=position)
-        now = clock()
-        statistics = await totals(user_id, today_of(found, now))
-        document = document_of(found, totals=statistics, last_login_at=last_login_at, now=now)
+        document = document_of(
+            found, totals=profile.totals, last_login_at=profile.last_login_at, now=now
+        )
         return ok(
             request,
             document,
@@ -128,6 +148,19 @@ def routes(
         return bare(jwks())
 
     return [read_me, read_jwks]
+
+
+_FORM = Form(Profile)
+
+
+def _kept(totals: Totals) -> KnownTotals:
+    return KnownTotals(
+        totals.current_streak,
+        totals.longest_streak,
+        totals.total_entries,
+        totals.total_words,
+        totals.avg_words_per_entry,
+    )
 
 
 _NO_STORE = {"cache-control": "no-store"}

@@ -25,11 +25,14 @@ from adapters.http.problems import Problem
 from adapters.http.responses import Answer, ok, unchanged
 from adapters.http.validation import DEFAULT_LIMIT, Limit, query
 from domain.journal.events import Mood
+from projections.caching import Place
 from projections.journal import entries
 from projections.journal.entries import EntryDocument, EntryFilter, Keyset
+from projections.journal.recent import RECENT, RecentEntries
 from projections.reading import Freshness, Reader
 from read_api.fresh import fresh
 from read_api.recent import Recent
+from read_api.shared import Form, Shared
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -53,8 +56,60 @@ class EntryQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limit: Limit = DEFAULT_LIMIT
 
 
-def routes(reader: Reader, freshness: Freshness, cursors: Cursors) -> list[HTTPRouteHandler]:
-    """The handlers of reading entries."""
+_FIRST_PAGE = EntryQuery()
+_FORM = Form(RecentEntries)
+
+
+class _Pages:
+    """Reads pages of entries."""
+
+    def __init__(self, reader: Reader, cursors: Cursors, shared: Shared) -> None:
+        self._reader = reader
+        self._cursors = cursors
+        self._shared = shared
+
+    async def first(self, user_id: UUID, position: int) -> tuple[msgspec.Raw, PageMeta]:
+        """The page that is asked for without parameters, which processes share."""
+
+        async def load() -> RecentEntries:
+            documents, meta = await self.read(user_id, _FIRST_PAGE)
+            return RecentEntries(documents, meta.next_cursor)
+
+        kept = await self._shared.read(Place(RECENT, user_id), position, load, _FORM)
+        return kept.documents, PageMeta(kept.cursor, DEFAULT_LIMIT)
+
+    async def read(self, user_id: UUID, asked: EntryQuery) -> tuple[msgspec.Raw, PageMeta]:
+        """Any page."""
+        binding = msgspec.structs.astuple(asked)[:-2]  # all but cursor and limit
+        after: Keyset | None = None
+        if asked.cursor is not None:
+            kind: Any = tuple[datetime.date, UUID]
+            if asked.sort.endswith("updated_at"):
+                kind = tuple[datetime.datetime, UUID]
+            after = self._cursors.open(_LIST, user_id, asked.cursor, binding, kind)
+        documents, end = await entries.page(
+            self._reader,
+            user_id,
+            EntryFilter(
+                date_from=asked.date_from,
+                date_to=asked.date_to,
+                mood=asked.mood,
+                tags=tuple(tag.strip().lower() for tag in asked.tag),
+                is_private=asked.is_private,
+            ),
+            sort=asked.sort,
+            after=after,
+            limit=asked.limit,
+        )
+        cursor = self._cursors.seal(_LIST, user_id, end, binding) if end is not None else None
+        return msgspec.Raw(b"[" + b",".join(documents) + b"]"), PageMeta(cursor, asked.limit)
+
+
+def routes(
+    reader: Reader, freshness: Freshness, cursors: Cursors, shared: Shared
+) -> list[HTTPRouteHandler]:
+    """The handlers of reading entries; the first page is shared with other processes."""
+    pages = _Pages(reader, cursors, shared)
     recent: Recent[tuple[bytes, str]] = Recent(freshness)
     recent_pages: Recent[tuple[msgspec.Raw, PageMeta]] = Recent(freshness)
 
@@ -116,35 +171,13 @@ def routes(reader: Reader, freshness: Freshness, cursors: Cursors) -> list[HTTPR
         found = recent_pages.get(user_id, key)
         if found is None:
             epoch = recent_pages.epoch(user_id)
-            found = await _page(user_id, asked)
+            if asked == _FIRST_PAGE:
+                found = await pages.first(user_id, position)
+            else:
+                found = await pages.read(user_id, asked)
             recent_pages.put(user_id, key, epoch, found, len(memoryview(found[0])))
         documents, meta = found
         return ok(request, documents, message="Entries", token=position, meta=meta)
-
-    async def _page(user_id: UUID, asked: EntryQuery) -> tuple[msgspec.Raw, PageMeta]:
-        binding = msgspec.structs.astuple(asked)[:-2]  # all but cursor and limit
-        after: Keyset | None = None
-        if asked.cursor is not None:
-            kind: Any = tuple[datetime.date, UUID]
-            if asked.sort.endswith("updated_at"):
-                kind = tuple[datetime.datetime, UUID]
-            after = cursors.open(_LIST, user_id, asked.cursor, binding, kind)
-        documents, end = await entries.page(
-            reader,
-            user_id,
-            EntryFilter(
-                date_from=asked.date_from,
-                date_to=asked.date_to,
-                mood=asked.mood,
-                tags=tuple(tag.strip().lower() for tag in asked.tag),
-                is_private=asked.is_private,
-            ),
-            sort=asked.sort,
-            after=after,
-            limit=asked.limit,
-        )
-        cursor = cursors.seal(_LIST, user_id, end, binding) if end is not None else None
-        return msgspec.Raw(b"[" + b",".join(documents) + b"]"), PageMeta(cursor, asked.limit)
 
     return [get_entry, list_entries]
 

@@ -2,7 +2,8 @@
 
 The projector notifies in the transaction of its rows, so a position that was heard is visible. The
 same message names the users whose rows changed, which is what keeps small caches honest: a cached
-answer is good while its user's epoch stands still.
+answer is good while its user's epoch stands still. A cache that others fill as well asks ``since``
+and ``basis`` instead, which mean the same in every process (``projections.caching.Changes``).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _STUCK = Statement(
     ("int8", "text", "text[]"),
 )
 _POSITIONS = "SELECT name, partition, position FROM projection_checkpoints"
+_REVISIONS = "SELECT name, revision::text FROM projection_revisions"
 
 
 class _Notice(msgspec.Struct):
@@ -60,6 +62,9 @@ class ProjectionWatch:
     ) -> None:
         self._pipeline = pipeline
         self._quarantined: frozenset[str] | None = None
+        self._revisions: dict[str, str] | None = None
+        self._changed: dict[UUID, int] = {}
+        self._all_changed = 0
         self._dsn = dsn
         self._role = role
         self._partitions: dict[str, dict[int, int]] = {}
@@ -125,6 +130,19 @@ class ProjectionWatch:
             return -1
         return self._all + self._users.get(user_id, 0)
 
+    def since(self, user_id: UUID) -> int | None:
+        """The last position at which this user's rows may have changed; None: nobody would tell."""
+        if not self._listening or self._revisions is None:
+            return None
+        return max(self._changed.get(user_id, 0), self._all_changed)
+
+    def basis(self, *projections: str) -> str | None:
+        """What changes when rows of these change otherwise than by the next event."""
+        known, waiting = self._revisions, self._quarantined
+        if known is None or waiting is None or not waiting.isdisjoint(projections):
+            return None
+        return ",".join([known.get(name, "") for name in projections])
+
     async def _run(self) -> None:
         while True:
             try:
@@ -139,6 +157,7 @@ class ProjectionWatch:
                 async with connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     self._touch_all()
+                    self._revisions = None
                     await self._poll(connection)
                     self._listening = True
                     self._heard.set()
@@ -161,11 +180,15 @@ class ProjectionWatch:
             found.setdefault(name, {})[partition] = position
         # Asked for later than positions: what has been passed into quarantine is in here.
         cursor = await connection.execute(_OPEN)
-        self._quarantined = frozenset([row[0] for row in await cursor.fetchall()])
-        if self._partitions != found:
+        quarantined = frozenset([row[0] for row in await cursor.fetchall()])
+        # Later still: what is out of quarantine by now has left its mark in here.
+        cursor = await connection.execute(_REVISIONS)
+        known, self._revisions = self._revisions, dict(await cursor.fetchall())
+        self._quarantined = quarantined
+        if self._partitions != found or known is None:
             # Ahead of its notice, or the notice was lost: whose rows changed is not known.
-            self._touch_all()
             self._partitions = found
+            self._touch_all()
             self._positions = {name: min(reached.values()) for name, reached in found.items()}
             self._wake()
 
@@ -174,17 +197,19 @@ class ProjectionWatch:
             notice = _decode(payload)
         except msgspec.DecodeError:
             self._touch_all()  # a projector of another version: the next poll tells where it is
-            self._quarantined = None
+            self._quarantined = self._revisions = None
             return
         if notice.users is None:
             self._touch_all()
-            self._quarantined = None  # an event may have gone into quarantine: not known for now
+            # An event may have gone into quarantine or left it: not known until the next poll.
+            self._quarantined = self._revisions = None
         else:
             users = self._users
             if len(users) > _USERS:
                 self._touch_all()
             for user in notice.users:
                 users[user] = users.get(user, 0) + 1
+                self._changed[user] = max(self._changed.get(user, 0), notice.position)
         for name, moved in notice.projections.items():
             reached = self._partitions.setdefault(name, {})
             for partition in reached if moved is None else moved:
@@ -197,6 +222,9 @@ class ProjectionWatch:
     def _touch_all(self) -> None:
         self._all += 1 + max(self._users.values(), default=0)
         self._users.clear()
+        self._changed.clear()
+        places = [place for reached in self._partitions.values() for place in reached.values()]
+        self._all_changed = max(places, default=0)
 
     def _wake(self) -> None:
         if not self._waiting:

@@ -20,6 +20,7 @@ from adapters.oversight import PostgresOversight
 from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
 from bootstrap.views import AUDIT, VIEWS
+from bootstrap.wiring.caching import invalidating
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
 from bootstrap.wiring.erasure import erasing_of
 from bootstrap.wiring.exports import exporting, files
@@ -65,12 +66,13 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         )
     ]
     halt = threading.Event()
-    working = [asyncio.ensure_future(asyncio.to_thread(each.run, halt)) for each in runners]
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    halt.set()
-    stopping.cancel()
-    await asyncio.gather(*working)
+    async with invalidating(settings):
+        working = [asyncio.ensure_future(asyncio.to_thread(each.run, halt)) for each in runners]
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        halt.set()
+        stopping.cancel()
+        await asyncio.gather(*working)
 
 
 async def scheduler(settings: Settings, stop: asyncio.Event) -> None:

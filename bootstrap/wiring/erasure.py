@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from adapters.cache import KeptAnswers, RedisCache
 from adapters.erasure import LOGINS, STORES, DataKey, Sent, stores
 from adapters.mail.erasure import SentMail
 from adapters.mail.folder import FolderMail
 from bootstrap.engine import DirectEngine
 from bootstrap.places import Places
 from bootstrap.settings import Settings
+from bootstrap.wiring.caching import KINDS
 from bootstrap.wiring.write_side import WriteSide
 from workers.erasure import Erasing
 
@@ -20,7 +22,11 @@ def erasing_of(settings: Settings, side: WriteSide, engine: DirectEngine) -> Era
         store=side.store,
         first=stores(side.bulk, [LOGINS]),
         key=DataKey(side.bulk, side.keys),
-        then=[Sent(SentMail(side.bulk, folder)), *stores(side.bulk, STORES)],
+        then=[
+            Sent(SentMail(side.bulk, folder)),
+            *stores(side.bulk, STORES),
+            KeptAnswers(RedisCache(side.cache, KINDS).forget),
+        ],
         models=engine,
         sign=side.tokens.sign,
     )

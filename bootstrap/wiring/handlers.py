@@ -62,6 +62,7 @@ from projections.accounts.people import Totals
 from projections.following import Feed
 from projections.journal.days import streak_and_statistics
 from projections.reading import Freshness, Reader
+from read_api.shared import Shared
 from workers.broker import Offers
 from write_api.answering import Answering
 from write_api.logins import Visiting
@@ -115,6 +116,7 @@ class Reading(msgspec.Struct, frozen=True):
     api_keys: PostgresKeys
     live: Feed
     comment_every: float
+    shared: Shared
 
 
 def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
@@ -168,10 +170,14 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
     """Everything that answers."""
     return [
         *read_api.accounts.routes(
-            parts.reader, parts.freshness, totals_of(parts.reader), lambda: parts.keys.jwks
+            parts.reader,
+            parts.freshness,
+            totals_of(parts.reader),
+            lambda: parts.keys.jwks,
+            parts.shared,
         ),
         *read_api.logins.routes(parts.credentials, parts.freshness, parts.cursors),
-        *read_api.journal.routes(parts.reader, parts.freshness, parts.cursors),
+        *read_api.journal.routes(parts.reader, parts.freshness, parts.cursors, parts.shared),
         *read_api.journal_history.routes(parts.freshness, parts.streams, parts.cursors),
         *read_api.journal_overview.routes(parts.reader, parts.freshness, parts.cursors),
         *read_api.operations.routes(

@@ -9,6 +9,7 @@ from typing import Any
 
 import read_api.live
 from adapters.audit import PostgresAuditLog
+from adapters.cache import RedisCache
 from adapters.credentials import PostgresCredentials
 from adapters.erasure import AskedErasures
 from adapters.event_store.store import PostgresEventStore
@@ -34,10 +35,12 @@ from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
+from bootstrap.wiring.caching import KINDS
 from bootstrap.wiring.databases import (
     READ,
     WRITE,
     cache_of,
+    hasty_cache_of,
     read_dsn_of,
     same_database,
     write_dsn_of,
@@ -47,6 +50,7 @@ from bootstrap.wiring.exports import files
 from bootstrap.wiring.handlers import Reading, described, read_handlers
 from bootstrap.wiring.keys import sealer_of
 from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
+from read_api.shared import Shared
 
 
 def read_api_app(settings: Settings) -> Any:
@@ -61,6 +65,7 @@ def read_api_app(settings: Settings) -> Any:
     beside, slow, replays = (Pipeline(events_dsn, role=role) for _ in range(3))
     cache = cache_of(settings)
     sealer = sealer_of(settings)
+    answers = hasty_cache_of(settings)
     subjects = SubjectKeys(sealer)
     streams = PostgresEventStore(beside, beside, sealer, lambda position: None, subjects)
     credentials = PostgresCredentials(beside)
@@ -75,6 +80,7 @@ def read_api_app(settings: Settings) -> Any:
         role=role,
     )
     watch = ProjectionWatch(dsn, role=READ, pipeline=reads[0])
+    shared = Shared(RedisCache(answers, KINDS, sealer), watch)
     limiter = RateLimiter(settings.rate_limit_per_minute, cache)
     requests = RequestLog("read-api", slow)
     readiness = Dependencies({"database": reads[0], "event_store": beside}, cache, beside)
@@ -105,6 +111,7 @@ def read_api_app(settings: Settings) -> Any:
             api_keys=PostgresKeys(beside),
             live=feed,
             comment_every=settings.live_comment_seconds,
+            shared=shared,
         )
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
@@ -116,6 +123,8 @@ def read_api_app(settings: Settings) -> Any:
                 await pipeline.open()
                 stack.push_async_callback(pipeline.close)
             stack.push_async_callback(cache.aclose)
+            stack.push_async_callback(answers.aclose)
+            stack.push_async_callback(shared.close)
             await watch.open()
             stack.push_async_callback(watch.close)
             await stack.enter_async_context(subjects.heeding(beside))

@@ -63,6 +63,11 @@ PARTITION_OF = "SELECT abs(hashtextextended(%s, 0) %% %s::bigint)"
 REBUILDING = "UPDATE projection_checkpoints SET rebuild = %s WHERE name = %s AND partition = 0"
 PAUSED = "SELECT DISTINCT name FROM projection_checkpoints WHERE paused"
 SET_PAUSED = "UPDATE projection_checkpoints SET paused = %s WHERE name = %s RETURNING name"
+# A value that was never there before: a number that a crash took back might come again.
+REVISE = """
+INSERT INTO projection_revisions (name) VALUES (%s)
+ON CONFLICT (name) DO UPDATE SET revision = DEFAULT
+"""
 WORST_LAG = """
 SELECT max(extract(epoch FROM clock_timestamp() - e.recorded_at))::float8
 FROM projection_checkpoints c JOIN events e ON e.position = c.position + 1
@@ -111,6 +116,14 @@ def ensure(connection: Connection, views: Sequence[RowView[Any]]) -> None:
     for view in views:
         values = {"name": view.name, "version": view.version, "partitions": view.partitions}
         connection.execute(ENSURE, values)
+
+
+def revise(connection: Connection, name: str) -> None:
+    """Say with the commit that rows change otherwise than by the next event: caches heed it.
+
+    Call it behind the locks of checkpoints.
+    """
+    connection.execute(REVISE, (name,))
 
 
 def partition_of(connection: Connection, stream_id: str, partitions: int) -> int:

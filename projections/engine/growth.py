@@ -336,6 +336,7 @@ class Work:
                     events = sum(part.events_done for part in build.parts())
                     generations.serve(connection, live, view, build.generation, to)
                     connection.execute(quarantine.SETTLE_ALL, (view.name,))
+                    checkpoints.revise(connection, view.name)
                     notify(connection, to, {view.name: None}, None)
                 break
             except psycopg.errors.LockNotAvailable as error:

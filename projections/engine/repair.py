@@ -22,7 +22,7 @@ from domain.accounts.events import SubjectErased
 from domain.event import Recorded, topics_of
 from projections.engine import generations, quarantine
 from projections.engine.building import Cancelled, Progress, Signal
-from projections.engine.checkpoints import Connection, partition_of
+from projections.engine.checkpoints import Connection, partition_of, revise
 from projections.engine.generations import Live
 from projections.engine.growing import Sources
 from projections.engine.outcomes import PoisonMet, RangeNotSupported, Report, UnknownKey
@@ -89,6 +89,7 @@ def rebuild_row(connection: Connection, sources: Sources, view: RowView[Any], te
             if refolding.poisoned:
                 raise PoisonMet(refolding.poisoned)
             refolding.write({key: rows.get(key)})
+            revise(connection, view.name)
             notify(connection, live.position, {view.name: None}, None)
     finally:
         source.close()
@@ -140,6 +141,7 @@ def rebuild_range(
                     if refolding.events >= most:
                         break
                 refolding.write(rows)
+                revise(connection, view.name)
                 notify(connection, live.position, {view.name: None}, None)
             repaired += sum(row is not None for row in rows.values())
         if live is None:

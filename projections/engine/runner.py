@@ -287,6 +287,7 @@ class Runner:
                 return  # rebuilt meanwhile: the next batch finds out
             writer = ViewWriter(state.view, connection, state.view.table)
             mending.mend(connection, writer, self._source, waiting, position)
+            checkpoints.revise(connection, name)
             moved = Turn(state, (partition,)).told()
             notify(connection, position, {name: moved}, None)
         holdings.take_in(state)

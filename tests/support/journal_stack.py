@@ -41,6 +41,7 @@ from projections.reading import Reader
 from read_api import journal as read_journal
 from read_api import journal_history, journal_overview
 from read_api import operations as read_operations
+from read_api.shared import Shared
 from tests.support.servers import Database
 from workers.journal import Importing
 from write_api import answering as write_answering
@@ -149,7 +150,7 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
         reader, cursors = stack.reader, Cursors(b"0123456789abcdef")
         reads = application(
             [
-                *read_journal.routes(reader, watch, cursors),
+                *read_journal.routes(reader, watch, cursors, Shared(None, watch)),
                 *journal_history.routes(watch, store, cursors),
                 *journal_overview.routes(reader, watch, cursors),
                 *read_operations.routes(PostgresOperations(pipelines["shows"], sealer)),
