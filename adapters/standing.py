@@ -36,6 +36,7 @@ _OTHERS = (
     "accounts.KeyRevised.v1",
     "accounts.KeyDeleted.v1",
     "accounts.PermissionsGranted.v1",
+    "accounts.SettingsRevised.v1",
     "accounts.PersonDeleted.v1",
     "accounts.PersonRestored.v1",
     "accounts.SubjectErased.v1",

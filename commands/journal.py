@@ -24,7 +24,7 @@ import msgspec
 from commands.bus import Outcome, handles
 from commands.ports import Append, Claim, ClaimTaken, Context, EventStore, VersionConflict
 from domain.errors import NotFound, Stale
-from domain.journal.entry import Changes, Draft, DuplicateEntryDate, Entry, stream_of
+from domain.journal.entry import Changes, Draft, DuplicateEntryDate, Entry, Infer, stream_of
 
 DAY = "journal.day"
 """Kind of the claims; the key is made by ``day_key``, the holder is an entry's stream."""
@@ -34,18 +34,23 @@ ATTEMPTS = 50
 
 
 class WriteEntry(msgspec.Struct, frozen=True):
-    """Begin an entry; ``entry_id`` is a new one, unused where a deleted entry begins again."""
+    """Begin an entry; ``entry_id`` is a new one, unused where a deleted entry begins again.
+
+    ``infer`` is there where the person wants moods read from what they write.
+    """
 
     entry_id: UUID
     draft: Draft
+    infer: Infer | None = None
 
 
 class ReviseEntry(msgspec.Struct, frozen=True):
-    """Change an entry; ``expected_version`` None means whichever there is."""
+    """Change an entry; ``expected_version`` None means whichever there is, ``infer`` as above."""
 
     entry_id: UUID
     expected_version: int | None
     changes: Changes
+    infer: Infer | None = None
 
 
 class DeleteEntry(msgspec.Struct, frozen=True):
@@ -67,7 +72,7 @@ async def write_entry(command: WriteEntry, context: Context, store: EventStore) 
     draft, user_id = command.draft, context.user_id
     key = day_key(user_id, draft.date)
     entry_id, before, holder = command.entry_id, None, None
-    event = Entry.write(entry_id, user_id, draft)
+    event = Entry.write(entry_id, user_id, draft, command.infer)
     for _ in range(ATTEMPTS):
         stream, version = stream_of(entry_id), before.version if before else 0
         entry = Entry.after(before, event, version + 1, context.now)
@@ -97,7 +102,7 @@ async def revise_entry(command: ReviseEntry, context: Context, store: EventStore
     for _ in range(ATTEMPTS):
         entry = await find_entry(command.entry_id, context.user_id, store)
         _check_version(command.expected_version, entry)
-        event = entry.revise(command.changes)
+        event = entry.revise(command.changes, command.infer)
         if event is None:
             committed = await store.append(context, result=entry)
             return Outcome(entry, committed.position)

@@ -17,7 +17,7 @@ from commands.journal_input import decode_entry
 from commands.ports import Append, Claim, ClaimTaken, Context, EventStore, VersionConflict
 from commands.validation import Malformed
 from domain.faults import Fault, Invalid
-from domain.journal.entry import Draft, Entry, stream_of
+from domain.journal.entry import Draft, Entry, Infer, stream_of
 from domain.journal.events import EntryWritten
 
 TAKEN = Fault("date", "duplicate_entry_date", "There is an entry for this day already.")
@@ -51,10 +51,15 @@ class ImportEntries(msgspec.Struct, frozen=True):
     lines: tuple[Line, ...]
 
 
-def read_line(number: int, raw: bytes, entry_id: UUID, user_id: UUID) -> Line:
-    """What a line of the input asks for; never raises. ``entry_id`` is a new one."""
+def read_line(
+    number: int, raw: bytes, entry_id: UUID, user_id: UUID, infer: Infer | None = None
+) -> Line:
+    """What a line of the input asks for; never raises. ``entry_id`` is a new one.
+
+    ``infer`` is there where the person wants moods read from what they write.
+    """
     try:
-        event = Entry.write(entry_id, user_id, decode_entry(raw, Draft))
+        event = Entry.write(entry_id, user_id, decode_entry(raw, Draft), infer)
     except Malformed as malformed:
         return refused_line(number, "malformed_json", malformed.reason)
     except Invalid as invalid:

@@ -28,6 +28,7 @@ from commands.journal_import import (
     refused_line,
 )
 from commands.ports import Context, EventStore, Idempotency, Replayed, Response
+from domain.journal.entry import Infer
 from domain.operation import Claimed, Failure
 from workers.broker import declare
 from workers.operations import (
@@ -57,14 +58,23 @@ _encode = msgspec.json.Encoder().encode
 _decode_result = msgspec.json.Decoder(BatchResult).decode
 
 
+async def never(user_id: UUID) -> Infer | None:
+    """Nobody wants moods read from what they write."""
+    return None
+
+
 class Importing(msgspec.Struct, frozen=True):
-    """What an import needs; ``new_id`` draws the ids of entries (UUIDv7)."""
+    """What an import needs; ``new_id`` draws the ids of entries (UUIDv7).
+
+    ``infers`` says how moods are read from what a person writes, None where they do not want that.
+    """
 
     operations: Operations
     store: EventStore
     dispatch: Callable[[Any, Context], Awaitable[Outcome[Any]]]
     new_id: Callable[[], UUID]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    infers: Callable[[UUID], Awaitable[Infer | None]] = never
 
 
 class ImportResult(msgspec.Struct):
@@ -130,12 +140,13 @@ async def _import(claimed: Claimed, importing: Importing, run: Run, result: Impo
     """Import batch after batch."""
     batch_no = number = 0
     batch: list[Line] = []
+    infer = await importing.infers(claimed.user_id)
     async for number, raw, offset in numbered(importing.operations.input(claimed.id)):
         if raw is None:
             message = f"A line has at most {MAX_LINE} bytes."
             batch.append(refused_line(number, "too_long", message))
         else:
-            batch.append(read_line(number, raw, importing.new_id(), claimed.user_id))
+            batch.append(read_line(number, raw, importing.new_id(), claimed.user_id, infer))
         if len(batch) == BATCH:
             await _commit(claimed, importing, batch_no, batch, result)
             batch, batch_no = [], batch_no + 1

@@ -8,11 +8,12 @@ since a 404 comes before any check of the body.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
+from msgspec import UNSET, UnsetType
 
 from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
@@ -34,7 +35,7 @@ from commands.journal_input import T, with_tag_faults
 from commands.ports import EventStore
 from domain.errors import NotFound
 from domain.faults import Invalid
-from domain.journal.entry import Changes, Draft, DuplicateEntryDate, Entry
+from domain.journal.entry import Changes, Draft, DuplicateEntryDate, Entry, Infer
 from projections.journal.entries import EntryDocument, document_of
 from write_api.answering import Answering
 
@@ -62,10 +63,31 @@ _EXAMPLE = {
 }
 
 
+class Inferring(Protocol):
+    """Knows who wants moods read from what they write, and how that is done."""
+
+    def known(self, user_id: UUID) -> Infer | UnsetType | None:
+        """How; None for who does not want it, unset for who is not known yet."""
+        ...
+
+    async def learn(self, user_id: UUID) -> Infer | None:
+        """The same, found out."""
+        ...
+
+
 def routes(
-    answering: Answering, store: EventStore, new_id: Callable[[], UUID]
+    answering: Answering,
+    store: EventStore,
+    new_id: Callable[[], UUID],
+    inferring: Inferring | None = None,
 ) -> list[HTTPRouteHandler]:
     """The handlers; ``new_id`` draws the ids of new entries (UUIDv7)."""
+
+    async def infer_for(user_id: UUID) -> Infer | None:
+        if inferring is None:
+            return None
+        known = inferring.known(user_id)
+        return await inferring.learn(user_id) if known is UNSET else known
 
     @post(
         "/v1/journal/entries",
@@ -86,9 +108,11 @@ def routes(
         },
     )
     async def write_entry(request: AnyRequest) -> Answer:
-        require(request, PERMISSION)
+        user_id = require(request, PERMISSION).user_id
         body = await body_of(request)
         draft = _decode(request, body, Draft)
+        # Whoever gives a mood asks nothing of anybody.
+        infer = await infer_for(user_id) if draft.mood is None else None
 
         def render(entry: Entry) -> Answer:
             return ok(
@@ -100,7 +124,9 @@ def routes(
                 location=f"/v1/journal/entries/{entry.entry_id}",
             )
 
-        return await answering.answer(request, WriteEntry(new_id(), draft), render, body=body)
+        return await answering.answer(
+            request, WriteEntry(new_id(), draft, infer), render, body=body
+        )
 
     @patch(
         "/v1/journal/entries/{entry_id:str}",
@@ -129,7 +155,8 @@ def routes(
         except Problem:
             await find_entry(known, principal.user_id, store)
             raise
-        command = ReviseEntry(known, expected, changes)
+        infer = await infer_for(principal.user_id)
+        command = ReviseEntry(known, expected, changes, infer)
         try:
             return await answering.answer(
                 request, command, _shows(request, "Entry revised"), body=body

@@ -165,6 +165,8 @@ def worker(settings: Settings) -> None:
             store=side.store,
             dispatch=side.bus.dispatch,
             new_id=uuid7,
+            # An import may begin right after somebody asked for moods: it looks each time.
+            infers=side.moods.learn,
         )
         at_once = asyncio.Semaphore(settings.worker_threads)
         engine = DirectEngine(write_dsn_of(settings), side.keys)

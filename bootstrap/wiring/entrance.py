@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from adapters.authentication import EndedLogins, TokenAuthenticator
 from adapters.credentials import PostgresCredentials
@@ -39,10 +40,19 @@ class Entrance:
         self._uses = Uses(keys)
         self.standing = Standing(events, KeyOrigins(views).origins, dsn=dsn, role=role)
         api_keys = KeyAuthenticator(keys, streams, self._uses, self.standing.closed)
-        self.standing.moved = api_keys.forget
+        self._forget: list[Callable[[UUID], None]] = [api_keys.forget]
+        self.standing.moved = self._moved
         self.authenticator = TokenAuthenticator(
             ring, self._ended, api_keys=api_keys, closed=self.standing.closed
         )
+
+    def tells(self, forget: Callable[[UUID], None]) -> None:
+        """Have this called as well with every key or person that has changed."""
+        self._forget.append(forget)
+
+    def _moved(self, subject: UUID) -> None:
+        for forget in self._forget:
+            forget(subject)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:

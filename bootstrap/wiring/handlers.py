@@ -55,8 +55,10 @@ from adapters.tokens import KeyRing
 from bootstrap.engine import REBUILDABLE
 from bootstrap.settings import Settings
 from bootstrap.wiring.write_side import WriteSide
+from commands.bus import Outcome
 from commands.github import GithubLogins
 from commands.logins import Logins
+from commands.ports import Context
 from commands.recovery import Recovery
 from projections.accounts.people import Totals
 from projections.following import Feed
@@ -64,7 +66,7 @@ from projections.journal.days import streak_and_statistics
 from projections.reading import Freshness, Reader
 from read_api.shared import Shared
 from workers.broker import Offers
-from write_api.answering import Answering
+from write_api.answering import Answering, Dispatch
 from write_api.logins import Visiting
 
 
@@ -124,6 +126,7 @@ def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
     side, logins, offers = parts.side, parts.logins, parts.offers
     answering = Answering(side.bus.dispatch, side.store, ERRORS)
     visiting = Visiting(lambda data: side.sealer.digest(data, "idempotency"))
+    revising = Answering(_forgetting(side), side.store, ERRORS)
     around = write_api.accounts.surroundings(parts.reader, totals_of(parts.reader))
     return [
         *write_api.logins.routes(
@@ -140,8 +143,8 @@ def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
             if parts.github is not None
             else ()
         ),
-        *write_api.accounts.routes(answering, around),
-        *write_api.journal.routes(answering, side.store, uuid7),
+        *write_api.accounts.routes(revising, around),
+        *write_api.journal.routes(answering, side.store, uuid7, side.moods),
         *write_api.journal_import.routes(
             answering,
             side.store,
@@ -164,6 +167,18 @@ def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
             answering, side.store, side.operations, offers, side.care, uuid7, REBUILDABLE
         ),
     ]
+
+
+def _forgetting(side: WriteSide) -> Dispatch:
+    """Dispatch what people change of their settings, so that their next write goes by these."""
+
+    async def dispatch(command: Any, context: Context) -> Outcome[Any]:
+        try:
+            return await side.bus.dispatch(command, context)
+        finally:
+            side.moods.forget(context.user_id)
+
+    return dispatch
 
 
 def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:

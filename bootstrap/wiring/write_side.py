@@ -22,6 +22,8 @@ from adapters.event_store.subject_keys import SubjectKeys
 from adapters.github import GithubOverHttp, PostgresGithubLinks
 from adapters.keys import PostgresKeys
 from adapters.mail_tokens import PostgresMailTokens
+from adapters.models.asked import MoodsAsked
+from adapters.models.tone import infer
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresCare
 from adapters.passwords import ArgonPasswords
@@ -55,6 +57,7 @@ class WriteSide:
             self.reads, self.writes, self.sealer, self.signals.appended, self.keys
         )
         self.bus = Bus(self.store)
+        self.moods = MoodsAsked(self.store, infer)
         self.credentials = PostgresCredentials(self.reads, self.sealer)
         self.api_keys = PostgresKeys(self.reads)
         self.second_factor = SecondFactor(

@@ -39,6 +39,7 @@ def write_api_app(settings: Settings) -> Any:
         dsn=write_dsn_of(settings),
         role=WRITE,
     )
+    entrance.tells(side.moods.forget)
     limiter = RateLimiter(settings.rate_limit_per_minute, side.cache)
     requests = RequestLog("write-api", side.bulk)
     offers = Offers(redis_broker(settings.redis_url or "", works=False))

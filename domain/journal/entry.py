@@ -11,7 +11,7 @@ against the type, which checks all that a type can say; ``clean_tags`` checks th
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
@@ -40,6 +40,8 @@ Content = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
 Location = Annotated[str, msgspec.Meta(max_length=200)]
 Weather = Annotated[str, msgspec.Meta(max_length=100)]
 State = Literal["active", "deleted"]
+Infer = Callable[[str], Mood | None]
+"""Reads a mood from a text, by the text alone; None where it tells none."""
 
 
 class DuplicateEntryDate(DomainError):
@@ -147,6 +149,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     created_at: datetime.datetime
     updated_at: datetime.datetime
+    mood_inferred: Mood | None = None
 
     @classmethod
     def evolve(cls, state: Self | None, recorded: Recorded) -> Self:
@@ -174,6 +177,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
                     version=version,
                     created_at=at,
                     updated_at=at,
+                    mood_inferred=event.mood_inferred or None,
                 )
             case EntryRevised() if state is not None:
                 return replace(state, version=version, updated_at=at, **revised_fields(event))
@@ -184,8 +188,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         raise TypeError(f"{type(event).__name__} cannot follow here in the stream of an entry")
 
     @classmethod
-    def write(cls, entry_id: UUID, user_id: UUID, draft: Draft) -> EntryWritten:
+    def write(
+        cls, entry_id: UUID, user_id: UUID, draft: Draft, infer: Infer | None = None
+    ) -> EntryWritten:
         """Begin an entry, on a new stream or on that of a deleted one.
+
+        ``infer`` is None where the person has not asked for inferred moods.
 
         Raises:
             Invalid: the tags break a rule.
@@ -202,10 +210,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             tags=clean_tags(draft.tags),
             is_private=draft.is_private,
             word_count=count_words(draft.content),
+            mood_inferred=_inferred(draft.mood, draft.title, draft.content, infer) or UNSET,
         )
 
-    def revise(self, changes: Changes) -> EntryRevised | None:
+    def revise(self, changes: Changes, infer: Infer | None = None) -> EntryRevised | None:
         """Change some fields; None if each has that value already.
+
+        A mood is inferred anew of what the entry is then; it is gone once the person gave one, or
+        asks for none any more (``infer`` is None).
 
         Raises:
             Invalid: the tags break a rule.
@@ -223,6 +235,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if "content" in fields:
             fields["word_count"] = count_words(fields["content"])
+        mood, title, content = (
+            fields.get(name, getattr(self, name)) for name in ("mood", "title", "content")
+        )
+        inferred = _inferred(mood, title, content, infer)
+        if inferred != self.mood_inferred:
+            fields["mood_inferred"] = inferred
         return EntryRevised(entry_id=self.entry_id, user_id=self.user_id, **fields)
 
     def delete(self) -> EntryDeleted | None:
@@ -241,6 +259,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 def revised_fields(event: EntryRevised) -> dict[str, Any]:
     """The fields of an entry that the event sets, with their new values."""
     return {name: value for name in _REVISABLE if (value := getattr(event, name)) is not UNSET}
+
+
+def _inferred(mood: Mood | None, title: str, content: str, infer: Infer | None) -> Mood | None:
+    return infer(f"{title}\n{content}") if infer is not None and mood is None else None
 
 
 def stream_of(entry_id: UUID) -> str:

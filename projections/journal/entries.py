@@ -222,7 +222,7 @@ def _document(
         entry.title,
         entry.content,
         entry.mood,
-        None,
+        entry.mood_inferred or None,
         entry.location,
         entry.weather,
         entry.tags,

@@ -21,6 +21,7 @@ SHOWN = (
     "title",
     "content",
     "mood",
+    "mood_inferred",
     "location",
     "weather",
     "tags",
