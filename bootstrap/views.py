@@ -7,12 +7,14 @@ import pkgutil
 from typing import Any
 
 import domain
+from projections.accounts.activity import Activities, ActivityCounts
 from projections.accounts.keys import Keys
 from projections.accounts.login_history import LoginHistory
 from projections.accounts.people import People
 from projections.accounts.tenants import Tenants
 from projections.engine.view import RowView
 from projections.flags.definitions import Definitions
+from projections.journal.daily import Daily
 from projections.journal.days import Days
 from projections.journal.entries import Entries
 from projections.journal.tags import Tags
@@ -32,6 +34,9 @@ VIEWS: tuple[RowView[Any], ...] = (
     Entries(),
     Days(),
     Tags(),
+    Daily(),
+    Activities(),
+    ActivityCounts(),
     Definitions(),
     AUDIT,
 )

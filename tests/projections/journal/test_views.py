@@ -19,6 +19,7 @@ from domain.event import Event, Recorded
 from domain.journal.entry import Changes, Draft, Entry, stream_of
 from projections.engine.writer import ViewWriter
 from projections.journal import tags as tags_view
+from projections.journal.daily import Daily, DailyRow
 from projections.journal.days import DayRow, Days, month, streak_and_statistics
 from projections.journal.entries import Entries, EntryDocument, document_of
 from projections.journal.tags import Tag, Tags, TagsRow
@@ -64,8 +65,8 @@ _changes = st.builds(
 @given(_drafts, st.lists(st.one_of(_drafts, _changes, st.sampled_from(["delete", "restore"]))))
 def test_rows_are_folds_of_the_stream(first: Draft, decisions: list[Any]) -> None:
     entry: Entry | None = None
-    views: list[Any] = [Entries(), Days(), Tags()]
-    rows: list[Any] = [None, None, None]
+    views: list[Any] = [Entries(), Days(), Tags(), Daily()]
+    rows: list[Any] = [None, None, None, None]
     version = 0
     for decision in [first, *decisions]:
         event: Event | None = None
@@ -85,7 +86,7 @@ def test_rows_are_folds_of_the_stream(first: Draft, decisions: list[Any]) -> Non
             assert view.keys_of(happened) == ((ENTRY,),)
             rows[number] = view.fold((ENTRY,), rows[number], happened)
     assert entry is not None
-    listed, day, tagged = rows
+    listed, day, tagged, daily = rows
     assert msgspec.json.decode(listed.document, type=EntryDocument) == document_of(entry)
     assert listed.document == msgspec.json.encode(document_of(entry))
     for name in ("date", "mood", "is_private", "state", "version", "updated_at"):
@@ -94,6 +95,10 @@ def test_rows_are_folds_of_the_stream(first: Draft, decisions: list[Any]) -> Non
     active = entry.state == "active"
     assert day == DayRow(ENTRY, USER, entry.date, entry.mood, entry.word_count, active)
     assert tagged == (TagsRow(ENTRY, USER, list(entry.tags), active) if entry.tags else None)
+    assert daily == DailyRow(
+        *(ENTRY, USER, USER, entry.date, entry.mood, None),
+        *(list(entry.tags), entry.word_count, entry.is_private, active),
+    )
 
 
 def _plain(dates: list[datetime.date], today: datetime.date) -> tuple[int, int]:
