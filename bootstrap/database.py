@@ -1,7 +1,8 @@
 """The schema of a database: which migrations it has, and how to apply or undo them.
 
-Owns the call of dbmate on ``schema/migrations``, plain SQL with its way down. It does not start a
-server, and it knows no table but dbmate's own.
+Owns the call of dbmate on ``schema/migrations``, plain SQL with its way down, after which
+``timeseries`` gives time series the form that the server can have. It does not start a server, and
+it knows no table but dbmate's own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 import psycopg
+
+from bootstrap import timeseries
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "schema" / "migrations"
 _APPLIED = "SELECT version FROM schema_migrations ORDER BY version"
@@ -36,6 +39,13 @@ def migrate(dsn: str, migrations: Path = MIGRATIONS) -> list[Migration]:
     missing = [migration for migration in status(dsn, migrations) if not migration.applied]
     if missing:
         _dbmate(dsn, migrations, "migrate")
+    if migrations == MIGRATIONS:
+        try:
+            timeseries.apply(dsn)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            raise MigrationError(f"time series: {error}") from error
     return missing
 
 
@@ -44,6 +54,8 @@ def undo(dsn: str, migrations: Path = MIGRATIONS) -> Migration | None:
     applied = [migration for migration in status(dsn, migrations) if migration.applied]
     if not applied:
         return None
+    if migrations == MIGRATIONS:
+        timeseries.release(dsn)
     _dbmate(dsn, migrations, "rollback")
     return applied[-1]
 

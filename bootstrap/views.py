@@ -17,6 +17,7 @@ from projections.flags.definitions import Definitions
 from projections.journal.daily import Daily
 from projections.journal.days import Days
 from projections.journal.entries import Entries
+from projections.journal.mood_events import MoodEvents
 from projections.journal.tags import Tags
 from projections.ops.audit import Audit
 
@@ -37,6 +38,7 @@ VIEWS: tuple[RowView[Any], ...] = (
     Daily(),
     Activities(),
     ActivityCounts(),
+    MoodEvents(),
     Definitions(),
     AUDIT,
 )

@@ -32,6 +32,7 @@ _NULL = b"\xff\xff\xff\xff"
 _LENGTH = Struct("!i").pack
 _INT4 = Struct("!ii").pack
 _INT8 = Struct("!iq").pack
+_FLOAT8 = Struct("!id").pack
 _ARRAY = Struct("!iiiIii").pack
 _TEXT_OID = 25
 _DAY_ZERO = date(2000, 1, 1).toordinal()
@@ -100,6 +101,10 @@ def _int8(values: Sequence[int | None]) -> list[bytes]:
     return [_NULL if v is None else _INT8(8, v) for v in values]
 
 
+def _float8(values: Sequence[float | None]) -> list[bytes]:
+    return [_NULL if v is None else _FLOAT8(8, v) for v in values]
+
+
 def _date(values: Sequence[date | None]) -> list[bytes]:
     return [_NULL if v is None else _INT4(4, v.toordinal() - _DAY_ZERO) for v in values]
 
@@ -162,6 +167,7 @@ _ENCODERS: Mapping[str, Column] = {
     "uuid": _uuid,
     "integer": _int4,
     "bigint": _int8,
+    "double precision": _float8,
     "date": _date,
     "timestamp with time zone": _timestamptz,
     "text": _text,

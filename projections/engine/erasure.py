@@ -15,7 +15,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from domain.event import Recorded
-from projections.engine import checkpoints, generations
+from projections.engine import checkpoints, generations, series
 from projections.engine.checkpoints import Connection
 from projections.engine.view import RowView
 
@@ -86,6 +86,7 @@ def purge(
             "WITH gone AS (DELETE FROM {} WHERE {} = %s RETURNING 1) SELECT count(*) FROM gone"
         )
         gone[table.name] = _count(connection, query, table, user_id)
+        series.forget(connection, table.view, table.name, [user_id])
     return gone
 
 

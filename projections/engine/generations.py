@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import psycopg
 import structlog
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL
 
 from projections.engine import checkpoints
 from projections.engine.checkpoints import Connection
@@ -117,8 +117,7 @@ def begin(
     """Make an empty table beside the live one, which lacks the indexes that only reading needs."""
     made = Generation(name, number, version, "building", f"{table}__g{number}")
     with connection.transaction():
-        connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(made.table)))
-        connection.execute("SELECT mirror_bare(%s, %s)", (table, made.table))
+        connection.execute("SELECT begin_generation(%s, %s)", (table, made.table))
         _record(connection, made, [0] * parts)
     return made
 
@@ -127,7 +126,7 @@ def drop(connection: Connection, generation: Generation) -> None:
     """Remove a generation and its table."""
     with connection.transaction():
         connection.execute(DELETE, (generation.name, generation.generation))
-        connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(generation.table)))
+        connection.execute("SELECT drop_generation(%s)", (generation.table,))
 
 
 def serve(
@@ -149,9 +148,7 @@ def serve(
         chosen.name, live.generation, live.version, "kept", f"{table}__g{live.generation}"
     )
     connection.execute(SQL(f"SET LOCAL lock_timeout = '{SWAP_LOCK}'"))
-    rename = SQL("ALTER TABLE {} RENAME TO {}")
-    connection.execute(rename.format(Identifier(table), Identifier(kept.table)))
-    connection.execute(rename.format(Identifier(chosen.table), Identifier(table)))
+    connection.execute("SELECT swap_generations(%s, %s, %s)", (table, kept.table, chosen.table))
     connection.execute(DELETE, (chosen.name, chosen.generation))
     _record(connection, kept, live.positions)
     values = {"name": chosen.name, "version": chosen.version, "partitions": view.partitions}

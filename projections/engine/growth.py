@@ -19,7 +19,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from domain.event import topics_of
-from projections.engine import checkpoints, generations, measures, quarantine
+from projections.engine import checkpoints, generations, measures, quarantine, series
 from projections.engine.building import Build, Cancelled, Heed, Progress, Signal
 from projections.engine.checkpoints import Connection
 from projections.engine.comparison import Comparison, checksum, compare, share_snapshot
@@ -261,6 +261,7 @@ class Work:
             self.up_to(build, live)
             if poison := self._poison(build.generation):
                 raise PoisonMet(poison)
+            series.trim_as_live(self._connection, self._view, build.generation.table)
             with (
                 connect(self._dsn, self._role, "rebuild-compare") as still,
                 connect(self._dsn, self._role, "rebuild-compare-live") as beside,

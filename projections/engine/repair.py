@@ -20,7 +20,7 @@ import msgspec
 
 from domain.accounts.events import SubjectErased
 from domain.event import Recorded, topics_of
-from projections.engine import generations, quarantine
+from projections.engine import generations, quarantine, series
 from projections.engine.building import Cancelled, Progress, Signal
 from projections.engine.checkpoints import Connection, partition_of, revise
 from projections.engine.generations import Live
@@ -91,6 +91,7 @@ def rebuild_row(connection: Connection, sources: Sources, view: RowView[Any], te
             refolding.write({key: rows.get(key)})
             revise(connection, view.name)
             notify(connection, live.position, {view.name: None}, None)
+        series.refresh(connection, view, view.table)
     finally:
         source.close()
     repaired = 0 if rows.get(key) is None else 1
@@ -147,6 +148,7 @@ def rebuild_range(
         if live is None:
             with connection.transaction():
                 live = generations.live(connection, view.name)
+        series.refresh(connection, view, view.table)
     finally:
         source.close()
         if not connection.closed:
@@ -183,6 +185,7 @@ class _Refolding:
         self._connection = connection
         self._left_out: frozenset[int] = frozenset()
         self._waits: dict[str, int] = {}
+        self._kept_since: datetime | None = None
         self._writer = ViewWriter(view, connection, view.table)
         self.events = 0
         self.poisoned: list[dict[str, Any]] = []
@@ -193,6 +196,7 @@ class _Refolding:
         What waits in quarantine is not in them, and neither is what waits behind it.
         """
         self._left_out = quarantine.discarded(self._connection, self._view.name)
+        self._kept_since = series.kept_since(self._connection, self._view)
         self._waits = {}
         for waiting in quarantine.open_items(self._connection, self._view.name):
             item = waiting.item
@@ -237,7 +241,14 @@ class _Refolding:
     def write(self, rows: dict[tuple[Any, ...], Any]) -> None:
         """Put them in the place of what is there."""
         for key, row in rows.items():
-            self._writer.replace(key, row)
+            self._writer.replace(key, None if self._is_over(row) else row)
+
+    def _is_over(self, row: Any | None) -> bool:
+        """Whether the row would have been dropped by now."""
+        since, timed = self._kept_since, self._view.timed
+        if since is None or timed is None or row is None:
+            return False
+        return bool(getattr(row, timed) < since)
 
 
 class _Heeding:

@@ -52,6 +52,11 @@ class RowView(Generic[Row]):
     erases: ClassVar[str | None] = "user_id"
     """The column with the id of the person whose row it is: their rows go when they are erased.
     None: the rows hold nothing that is about a person, or others need them, too."""
+    timed: ClassVar[str | None] = None
+    """For a time series, the column with the time that a row belongs to: it never changes, and is
+    part of the table's primary key where it is not part of ``key``. See ``series``."""
+    store: ClassVar[str] = "postgres"
+    """Which store keeps the rows: the read models' own, or ``timeseries``."""
     refolds: ClassVar[str | None] = None
     """The column with the id of the person whose words are in a row that others need: it is folded
     anew when they are erased."""

@@ -19,6 +19,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from domain.accounts.events import SubjectErased
 from domain.event import Recorded
+from projections.engine import series
 from projections.engine.copying import SIGNATURE, TRAILER, RowEncoder, is_encoded
 from projections.engine.erasure import subject_of
 from projections.engine.view import RowView
@@ -38,6 +39,7 @@ class ViewWriter:
     def __init__(self, view: RowView[Any], connection: Connection, table: str) -> None:
         self.view = view
         self._connection = connection
+        self._table = table
         fields = msgspec.structs.fields(view.row)
         self._columns = tuple(field.name for field in fields)
         types = column_types(connection, table, self._columns)
@@ -45,7 +47,9 @@ class ViewWriter:
         key_types = [types[self._columns.index(name)][0] for name in view.key]
         columns = _list(self._columns)
         key = _list(view.key)
-        rest = [name for name in self._columns if name not in view.key]
+        unique_by = dict.fromkeys((*view.key, view.timed) if view.timed else view.key)
+        unique = _list(unique_by)
+        rest = [name for name in self._columns if name not in unique_by]
         staging = Identifier(f"staging_{table}")
         self._key_of_row = tuple(self._columns.index(name) for name in view.key)
         self._load = SQL("SELECT {} FROM {} WHERE ({}) IN (SELECT * FROM unnest({}))").format(
@@ -74,7 +78,7 @@ class ViewWriter:
         self._upsert = SQL(
             "WITH staged AS (DELETE FROM {} RETURNING {})"
             " INSERT INTO {} ({}) SELECT {} FROM staged ON CONFLICT ({}) DO {}"
-        ).format(staging, columns, Identifier(table), columns, columns, key, _update(rest))
+        ).format(staging, columns, Identifier(table), columns, columns, unique, _update(rest))
         if view.erases is not None and view.erases not in self._columns:
             raise LookupError(f"{view.name} does not say whose its rows are: see RowView.erases")
         self._purge = SQL("DELETE FROM {} WHERE {} = ANY (%s::uuid[])").format(
@@ -103,6 +107,7 @@ class ViewWriter:
             return self._fold([one for one in events if not one.elsewhere], careful)
         # What came before of these people is neither there nor needed: it is not folded first.
         self._connection.execute(self._purge, [list(erasures)])
+        series.forget(self._connection, self.view, self._table, list(filter(None, erasures)))
         touched = self._fold(
             [one for at, one in enumerate(events) if at > erasures.get(subject_of(one), -1)],
             careful,

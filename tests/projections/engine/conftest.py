@@ -11,6 +11,7 @@ import pytest
 from projections.engine.runner import Runner
 from tests.support.diary_of_notes import Diary
 from tests.support.diary_view import DDL
+from tests.support.forms import FormDatabase
 from tests.support.servers import Database
 
 
@@ -42,3 +43,9 @@ def background(diary: Diary) -> Iterator[Callable[[Runner], threading.Event]]:
         stop.set()
         thread.join(10)
         assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def none_form(database: Database) -> Callable[[], FormDatabase]:
+    """Time series without TimescaleDB."""
+    return lambda: FormDatabase("none", database.owner_dsn)

@@ -1,0 +1,271 @@
+"""Time series hold the same and come to the same in every form of them: one suite for all three.
+
+What is written, revised, deleted, aged, dropped, erased and built anew is compared with plain
+Python. ``tests/support/forms.py`` has the databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from domain.accounts.events import SubjectErased
+from domain.journal.events import EntryDeleted, EntryRevised
+from projections.engine import generations, series
+from projections.engine.checkpoints import Connection
+from projections.engine.folding import connect
+from projections.engine.rebuild import Options, rebuild, rollback, verify
+from projections.engine.runner import Runner
+from projections.engine.writer import ViewWriter
+from projections.journal.mood_events import MoodEvents
+from tests.support.forms import FORMS, FormDatabase
+from tests.support.moods import PEOPLE, Day, KnownEvents, Moods, Sums
+
+VIEW = MoodEvents()
+NOW = datetime.now(UTC).replace(microsecond=0)
+YEAR = timedelta(days=366)
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> FormDatabase:
+    found: Callable[[], FormDatabase] = request.getfixturevalue(f"{request.param}_form")
+    database = found()
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute("TRUNCATE journal_mood_events, journal_mood_events_rolled")
+        connection.execute("DELETE FROM projection_checkpoints")
+        connection.execute("TRUNCATE projection_generations CASCADE")
+        connection.execute(
+            "UPDATE timeseries_horizons"
+            " SET summed_before = '-infinity', dropped_before = '-infinity'"
+        )
+    return database
+
+
+@contextmanager
+def projector(form: FormDatabase) -> Iterator[Connection]:
+    with connect(form.dsn, "mindstream_project", "test") as connection:
+        yield connection
+
+
+def fold(form: FormDatabase, moods: Moods) -> None:
+    """Let the projector come to the end."""
+    runner = Runner(form.dsn, moods.source, [VIEW])
+    try:
+        runner.catch_up()
+    finally:
+        runner.close()
+
+
+def retain(form: FormDatabase, moods: Moods, now: datetime) -> bool:
+    with projector(form) as connection:
+        return series.retain(connection, VIEW, now, moods.position_before)
+
+
+def shown(form: FormDatabase) -> list[Any]:
+    """What the people themselves see of their rows."""
+    found: list[Any] = []
+    with psycopg.connect(form.dsn, autocommit=True) as connection:
+        connection.execute("SET ROLE mindstream_read")
+        for user in PEOPLE:
+            connection.execute("SELECT set_config('mindstream.user_id', %s, false)", (str(user),))
+            found += connection.execute(
+                "SELECT journal_entry_id, time, mood, mood_score, word_count FROM mood_events"
+            ).fetchall()
+    return sorted(found)
+
+
+def sums(form: FormDatabase) -> dict[Day, Sums]:
+    """What the people themselves see of their days; each once."""
+    with projector(form) as connection:
+        series.refresh(connection, VIEW, VIEW.table)
+    found: dict[Day, Sums] = {}
+    with psycopg.connect(form.dsn, autocommit=True) as connection:
+        connection.execute("SET ROLE mindstream_read")
+        for user in PEOPLE:
+            connection.execute("SELECT set_config('mindstream.user_id', %s, false)", (str(user),))
+            for day, owner, *rest in connection.execute(
+                "SELECT day, user_id, entry_count, avg_mood_score, most_common_mood, total_words"
+                " FROM mood_daily_summary"
+            ).fetchall():
+                key = (day.astimezone(UTC).date(), owner)
+                assert key not in found
+                found[key] = tuple(rest)  # type: ignore[assignment]
+    return found
+
+
+def dropped_before(form: FormDatabase) -> tuple[datetime, datetime]:
+    with psycopg.connect(form.dsn) as connection:
+        row = connection.execute(
+            "SELECT summed_before, dropped_before FROM timeseries_horizons"
+            " WHERE relation = 'journal_mood_events'::regclass"
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def test_what_was_dropped_is_still_summed_up(form: FormDatabase) -> None:
+    moods = Moods()
+    moods.some(300, NOW - 2.5 * YEAR, NOW)
+    fold(form, moods)
+    assert shown(form) == moods.shown(BEGINNING)
+    assert sums(form) == moods.sums()
+
+    assert retain(form, moods, NOW)
+    summed, dropped = dropped_before(form)
+    assert NOW - YEAR - timedelta(days=15) < dropped <= summed <= NOW - YEAR + timedelta(days=1)
+    assert shown(form) == moods.shown(dropped)
+    assert len(moods.shown(dropped)) < len(moods.shown(BEGINNING))
+    assert sums(form) == moods.sums()
+
+
+def test_what_is_revised_after_it_was_dropped_changes_nothing(form: FormDatabase) -> None:
+    moods = Moods()
+    old = moods.write(NOW - 2 * YEAR, user=PEOPLE[0], mood="happy")
+    moods.some(60, NOW - 1.5 * YEAR, NOW)
+    fold(form, moods)
+    retain(form, moods, NOW)
+    before = moods.sums()
+
+    for event in (
+        EntryRevised(entry_id=old, user_id=PEOPLE[0], mood="sad"),
+        EntryDeleted(entry_id=old, user_id=PEOPLE[0], date=NOW.date()),
+    ):
+        moods.add(event, NOW)
+    new = moods.write(NOW, user=PEOPLE[0], mood="angry")
+    fold(form, moods)
+
+    summed, dropped = dropped_before(form)
+    frozen = {day: one for day, one in before.items() if day[0] < summed.date()}
+    alive = {day: one for day, one in moods.sums().items() if day[0] >= summed.date()}
+    assert sums(form) == frozen | alive
+    assert shown(form) == moods.shown(dropped)
+    assert new in {row[0] for row in shown(form)}
+
+
+def test_nothing_is_dropped_that_was_not_folded(form: FormDatabase) -> None:
+    moods = Moods()
+    moods.some(40, NOW - 2 * YEAR, NOW - 1.5 * YEAR)
+    fold(form, moods)
+    moods.some(10, NOW - 1.4 * YEAR, NOW)
+
+    assert not retain(form, moods, NOW)
+    fold(form, moods)
+    assert shown(form) == moods.shown(BEGINNING)
+    assert retain(form, moods, NOW)
+    assert sums(form) == moods.sums()
+
+
+def test_the_erased_are_in_no_sum(form: FormDatabase) -> None:
+    moods = Moods()
+    moods.some(150, NOW - 2 * YEAR, NOW)
+    fold(form, moods)
+    retain(form, moods, NOW)
+    assert any(user == PEOPLE[1] for _, user in sums(form))
+
+    moods.add(SubjectErased(user_id=PEOPLE[1]), NOW)
+    fold(form, moods)
+
+    assert sums(form) == moods.sums()
+    assert {user for _, user in moods.sums()} == {PEOPLE[0], PEOPLE[2]}
+    with psycopg.connect(form.dsn) as connection:
+        for table in ("journal_mood_events_rolled", "journal_mood_events_summary"):
+            row = connection.execute(
+                psycopg.sql.SQL("SELECT count(*) FROM {} WHERE user_id = %s").format(
+                    psycopg.sql.Identifier(table)
+                ),
+                (PEOPLE[1],),
+            ).fetchone()
+            assert row == (0,), table
+
+
+def test_a_new_generation_takes_the_place_of_the_old_one_with_all_that_goes_with_it(
+    form: FormDatabase,
+) -> None:
+    moods = Moods()
+    moods.some(200, NOW - 2 * YEAR, NOW)
+    fold(form, moods)
+    retain(form, moods, NOW)
+    for entry in list(moods.rows)[:20]:
+        row = moods.rows[entry]
+        moods.add(EntryRevised(entry_id=entry, user_id=row["user"], mood="ecstatic"), NOW)
+    fold(form, moods)
+    _, dropped = dropped_before(form)
+
+    with projector(form) as connection:
+        made = generations.begin(connection, VIEW.name, VIEW.table, VIEW.version, 2, 1)
+        with connection.transaction():
+            writer = ViewWriter(VIEW, connection, made.table)
+            for start in range(0, len(moods.events), 50):
+                writer.apply(moods.events[start : start + 50])
+        connection.execute("SELECT index_mirror(%s, %s)", (VIEW.table, made.table))
+        series.trim_as_live(connection, VIEW, made.table)
+        with connection.transaction():
+            live = generations.live(connection, VIEW.name)
+            generations.serve(connection, live, VIEW, made, len(moods.events))
+
+    # Built from all events, it sums up what the old one could not take in any more.
+    assert shown(form) == moods.shown(dropped)
+    assert sums(form) == moods.sums()
+    moods.write(NOW, mood="sad")
+    fold(form, moods)
+    assert shown(form) == moods.shown(dropped)
+    assert sums(form) == moods.sums()
+    assert retain(form, moods, NOW + timedelta(days=40))
+    assert sums(form) == moods.sums()
+    with projector(form) as connection:
+        [kept] = generations.load(connection, VIEW.name)
+        generations.drop(connection, kept)
+    assert sums(form) == moods.sums()
+
+
+def test_strangers_see_nothing_of_it(form: FormDatabase) -> None:
+    moods = Moods()
+    moods.some(30, NOW - 2 * YEAR, NOW)
+    fold(form, moods)
+    retain(form, moods, NOW)
+    with psycopg.connect(form.dsn, autocommit=True) as connection:
+        connection.execute("SET ROLE mindstream_read")
+        for user in ("", "00000000-0000-0000-0000-0000000000ff"):
+            connection.execute("SELECT set_config('mindstream.user_id', %s, false)", (user,))
+            for view in ("mood_events", "mood_daily_summary"):
+                assert connection.execute(f"SELECT FROM {view}").fetchall() == []
+        for table in ("journal_mood_events_rolled", "journal_mood_events_summary"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"SELECT FROM {table}")
+
+
+def test_a_rebuild_and_a_verification_know_what_was_dropped(form: FormDatabase) -> None:
+    if form.single:
+        pytest.skip("its server takes one connection at a time")
+    moods = Moods()
+    moods.some(200, NOW - 2 * YEAR, NOW)
+    fold(form, moods)
+    retain(form, moods, NOW)
+    _, dropped = dropped_before(form)
+
+    def sources() -> KnownEvents:
+        return moods.source
+
+    assert verify(form.dsn, sources, VIEW).equal
+    report = rebuild(form.dsn, sources, VIEW, options=Options(partitions=1))
+    assert report.equal
+    assert report.swapped
+    assert shown(form) == moods.shown(dropped)
+    assert sums(form) == moods.sums()
+
+    moods.write(NOW, mood="sad")
+    fold(form, moods)
+    with projector(form) as connection:
+        streams = [one.stream_id for one in moods.events]
+        hashes = "SELECT s, abs(hashtextextended(s, 0)) FROM unnest(%s::text[]) s"
+        moods.hashes.update(connection.execute(hashes, (streams,)).fetchall())
+    assert rollback(form.dsn, sources, VIEW).swapped
+    assert shown(form) == moods.shown(dropped)
+    assert sums(form) == moods.sums()
+    assert verify(form.dsn, sources, VIEW).equal
