@@ -102,13 +102,14 @@ def role(bench: Bench, name: str, settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def ours(bench: Bench, database: Database) -> Iterator[Site]:
-    """Run the write API, the read API and the projector; register people."""
+def ours(bench: Bench, database: Database, **more: Any) -> Iterator[Site]:
+    """Run the write API, the read API and the projector; register people. ``more`` are settings."""
     write_port, read_port = free_port(), free_port()
     settings = bench.settings(
         database,
         write_api_address=f"127.0.0.1:{write_port}",
         read_api_address=f"127.0.0.1:{read_port}",
+        **more,
     )
     with ExitStack() as stack:
         for name in ("write-api", "read-api", "projector"):

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -33,6 +34,8 @@ ONCE = ("setup", "demo")
 
 CLOSE_SECONDS = 5.0
 """How long a server that is told to stop waits for answers that are under way."""
+CONNECTIONS = 16_384
+"""That a server serves at once: each open stream is one, for hours."""
 
 
 class Wiring(Protocol):
@@ -74,6 +77,7 @@ def run(role: str, name: str, settings: Settings) -> int:
     logs.configure(settings.log_level, name, sys.stderr if role in ONCE else None)
     places = Places(settings.home)
     places.prepare()
+    _allow_open_files(4 * CONNECTIONS)
     if role != "gateway":
         settings = connected(settings)
     if role in ONCE:
@@ -114,7 +118,7 @@ async def serve(app: Any, address: str, stop: asyncio.Event) -> None:
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         backlog=1024,
-        backpressure=1024,
+        backpressure=CONNECTIONS,
         log_enabled=False,
         **_bind(address),
     )
@@ -156,6 +160,14 @@ async def _until_told(body: Body) -> int:
     await body(stop)
     log.info("stopped")
     return 0 if stop.is_set() else 1
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Have as many files and sockets open as the system lets us: a shell's default is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _worker(settings: Settings) -> int:

@@ -129,7 +129,7 @@ class Feed(Protocol):
         Raises:
             Beyond: the position is ahead of the store.
             TooMany: ``who`` has too many connections already.
-            Ended: nobody is let in any more.
+            Ended: nobody is let in any more, or for now.
             projections.reading.ReadUnavailable: the store does not answer.
         """
         ...

@@ -47,6 +47,8 @@ LOOK = 1.0
 """Seconds between looks at everybody's credentials."""
 NEAR = 1000
 """Positions by which a connection may be behind the others to join them."""
+MOST_OPEN = 10_000
+"""Connections of all people together; more would leave none for other requests."""
 REPLAYS = 4
 """Connections that are read for alone at once; others wait for their turn."""
 _STRIDE = 20_000
@@ -108,6 +110,8 @@ class LiveFeed:
         self._known = 0
         """Everything up to here was handed to those who have joined."""
         self._wake = asyncio.Event()
+        self._open = 0
+        self._idle = True
         self._closing = False
         self._turns = asyncio.Semaphore(REPLAYS)
 
@@ -147,16 +151,16 @@ class LiveFeed:
         kind: Literal["sse", "ws"],
     ) -> LiveLine:
         """Begin a connection; errors as the port says."""
-        if self._closing:
-            raise Ended("closing")
+        if self._closing or self._open >= MOST_OPEN:
+            raise Ended("closing" if self._closing else "unavailable")
         others = self._lines.setdefault(user_id, [])
         if sum(line.who == who for line in others) >= self._most:
             raise TooMany(self._most)
-        alone = not any(True for _ in self._every())
         line = LiveLine(
             user_id, who, names, credentials, kind, replay=self._replay, left=self._left
         )
         others.append(line)
+        self._open += 1
         try:
             head = await self._head()
             if after is not None and after > head:
@@ -164,8 +168,9 @@ class LiveFeed:
         except BaseException:
             line.close()
             raise
-        if alone:
-            self._known = max(self._known, head)  # while nobody was here nobody read on
+        if self._idle:  # while nobody was here nobody read on
+            self._idle = False
+            self._known = max(self._known, head)
         line.begin(head if after is None else after)
         return line
 
@@ -183,6 +188,8 @@ class LiveFeed:
         lines = self._lines.get(line.user_id, [])
         if line in lines:
             lines.remove(line)
+            self._open -= 1
+            self._idle = self._idle or not self._open
         if not lines:
             self._lines.pop(line.user_id, None)
         if line in self._joining:
