@@ -30,6 +30,7 @@ class Places:
         self.run = home / "run"
         self.log = home / "log"
         self.mail = home / "mail"
+        self.objects = home / "objects"
         self.postgres = home / "pg"
         self.postgres_data = self.postgres / "data"
         self.valkey = home / "valkey"

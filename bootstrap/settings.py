@@ -136,6 +136,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[float, msgspec.Meta(gt=0, le=3600)],
         _says("Seconds that a request's body may take, and one more for each 16 KiB of it"),
     ] = 30.0
+    object_url_ttl_seconds: Annotated[
+        Annotated[int, msgspec.Meta(ge=1, le=604_800)],
+        _says("Seconds for which links to upload and download attachments work"),
+    ] = 900
+    s3_bucket: Annotated[
+        str | None, _says("Bucket of attachments; unset: files under HOME/objects")
+    ] = None
+    s3_endpoint_url: Annotated[str | None, _says("Address of S3; unset: that of AWS")] = None
+    s3_region: Annotated[str, _says("Region of the bucket")] = "us-east-1"
+    s3_access_key_id: Annotated[
+        str | None, _says("Access key of S3; unset: what AWS gives this machine")
+    ] = None
+    s3_secret_access_key: Annotated[str | None, _says("Secret of that key", secret=True)] = None
+    s3_encryption: Annotated[
+        Literal["AES256", "aws:kms", "none"], _says("How S3 is asked to encrypt what it keeps")
+    ] = "AES256"
     hsts_seconds: Annotated[
         Annotated[int, msgspec.Meta(ge=0)],
         _says("Seconds for which browsers are told to insist on TLS; 0 where there is none"),
@@ -191,6 +207,7 @@ class Field(msgspec.Struct, frozen=True):
 _TOGETHER = (
     ("operator_email", "operator_password"),
     ("github_client_id", "github_client_secret"),
+    ("s3_access_key_id", "s3_secret_access_key"),
 )
 """Settings that mean nothing without each other."""
 
@@ -424,6 +441,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "redis_url": url("redis://", "rediss://", "unix://"),
     "search_url": url("http://", "https://"),
     "github_url": url("http://", "https://"),
+    "s3_endpoint_url": url("http://", "https://"),
     "public_url": url("http://", "https://"),
     "smtp_url": url("smtp://", "smtps://"),
     "mail_from": _sender,
@@ -461,6 +479,7 @@ def _type_name(annotation: Any) -> str:
         float: "a number",
         tuple[str, ...]: "a list",
         LogLevel: "debug, info, warning or error",
+        Literal["AES256", "aws:kms", "none"]: "AES256, aws:kms or none",
     }
     return text.get(inner, str(inner))
 

@@ -199,7 +199,8 @@ def day_key(user_id: UUID, date: datetime.date) -> str:
 
 
 def _check_version(expected: int | None, entry: Entry) -> None:
-    if expected is not None and expected != entry.version:
+    # A version to which only a job has added since is as good as the current one.
+    if expected is not None and not entry.decided_on <= expected <= entry.version:
         raise Stale(expected, entry.version)
 
 

@@ -15,6 +15,7 @@ import msgspec
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
+from adapters.http.attachment_links import AttachmentLinks
 from adapters.http.conditional import etag, not_modified
 from adapters.http.context import require
 from adapters.http.cursors import Cursors
@@ -106,12 +107,19 @@ class _Pages:
 
 
 def routes(
-    reader: Reader, freshness: Freshness, cursors: Cursors, shared: Shared
+    reader: Reader,
+    freshness: Freshness,
+    cursors: Cursors,
+    shared: Shared,
+    links: AttachmentLinks,
 ) -> list[HTTPRouteHandler]:
-    """The handlers of reading entries; the first page is shared with other processes."""
+    """The handlers of reading entries; the first page is shared with other processes.
+
+    What is remembered has no links: they are made for who asks, at the address where they ask.
+    """
     pages = _Pages(reader, cursors, shared)
-    recent: Recent[tuple[bytes, str]] = Recent(freshness)
-    recent_pages: Recent[tuple[msgspec.Raw, PageMeta]] = Recent(freshness)
+    recent: Recent[tuple[bytes, str, bool]] = Recent(freshness)
+    recent_pages: Recent[tuple[msgspec.Raw, PageMeta, bool]] = Recent(freshness)
 
     @get(
         "/v1/journal/entries/{entry_id:str}",
@@ -139,11 +147,13 @@ def routes(
             row = await entries.entry(reader, user_id, id_of(entry_id))
             if row is None:
                 raise Problem("NOT_FOUND")
-            found = row[0], etag(row[1])
+            found = row[0], etag(row[1]), entries.has_files(row[0])
             recent.put(user_id, key, epoch, found, len(row[0]))
-        document, tag = found
+        document, tag, has_files = found
         if not_modified(request, tag):
             return unchanged(request, etag=tag, token=position)
+        if has_files:
+            document = links.document(request, document)
         return ok(request, msgspec.Raw(document), message="Entry", etag=tag, token=position)
 
     @get(
@@ -171,12 +181,14 @@ def routes(
         found = recent_pages.get(user_id, key)
         if found is None:
             epoch = recent_pages.epoch(user_id)
-            if asked == _FIRST_PAGE:
-                found = await pages.first(user_id, position)
-            else:
-                found = await pages.read(user_id, asked)
-            recent_pages.put(user_id, key, epoch, found, len(memoryview(found[0])))
-        documents, meta = found
+            first = asked == _FIRST_PAGE
+            page = pages.first(user_id, position) if first else pages.read(user_id, asked)
+            documents, meta = await page
+            found = documents, meta, entries.has_files(bytes(documents))
+            recent_pages.put(user_id, key, epoch, found, len(memoryview(documents)))
+        documents, meta, has_files = found
+        if has_files:
+            documents = msgspec.Raw(links.page(request, bytes(documents)))
         return ok(request, documents, message="Entries", token=position, meta=meta)
 
     return [get_entry, list_entries]

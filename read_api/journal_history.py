@@ -12,6 +12,7 @@ import msgspec
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
+from adapters.http.attachment_links import AttachmentLinks
 from adapters.http.context import require
 from adapters.http.cursors import Cursors
 from adapters.http.envelope import PageMeta
@@ -41,7 +42,9 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     limit: Limit = DEFAULT_LIMIT
 
 
-def routes(freshness: Freshness, streams: Streams, cursors: Cursors) -> list[HTTPRouteHandler]:
+def routes(
+    freshness: Freshness, streams: Streams, cursors: Cursors, links: AttachmentLinks
+) -> list[HTTPRouteHandler]:
     """The handlers; ``streams`` reads the event store."""
 
     @get(
@@ -77,7 +80,8 @@ def routes(freshness: Freshness, streams: Streams, cursors: Cursors) -> list[HTT
             entry = history.as_it_was(events, asked.version)
             if entry is None:
                 raise Problem("NOT_FOUND", "The entry has no such version.")
-            return ok(request, document_of(entry), message="Entry as it was", token=position)
+            shown = links.entry(request, document_of(entry))
+            return ok(request, shown, message="Entry as it was", token=position)
         items = history.history(events)
         first = 0
         if asked.cursor is not None:

@@ -15,6 +15,7 @@ from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, UnsetType
 
+from adapters.http.attachment_links import AttachmentLinks
 from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import HasScope, header, require
@@ -79,6 +80,7 @@ def routes(
     answering: Answering,
     store: EventStore,
     new_id: Callable[[], UUID],
+    links: AttachmentLinks,
     inferring: Inferring | None = None,
 ) -> list[HTTPRouteHandler]:
     """The handlers; ``new_id`` draws the ids of new entries (UUIDv7)."""
@@ -159,7 +161,7 @@ def routes(
         command = ReviseEntry(known, expected, changes, infer)
         try:
             return await answering.answer(
-                request, command, _shows(request, "Entry revised"), body=body
+                request, command, _shows(links, request, "Entry revised"), body=body
             )
         except Invalid:  # of the tags, found before the entry was known to exist
             await find_entry(known, principal.user_id, store)
@@ -209,14 +211,15 @@ def routes(
         entry_id: str = request.path_params["entry_id"]
         require(request, PERMISSION)
         command = RestoreEntry(_id_of(entry_id))
-        return await answering.answer(request, command, _shows(request, "Entry restored"))
+        return await answering.answer(request, command, _shows(links, request, "Entry restored"))
 
     return [write_entry, revise_entry, delete_entry, restore_entry]
 
 
-def _shows(request: HasScope, message: str) -> Callable[[Entry], Answer]:
+def _shows(links: AttachmentLinks, request: HasScope, message: str) -> Callable[[Entry], Answer]:
     def render(entry: Entry) -> Answer:
-        return ok(request, document_of(entry), message=message, etag=entry.version)
+        shown = links.entry(request, document_of(entry))
+        return ok(request, shown, message=message, etag=entry.version)
 
     return render
 

@@ -37,15 +37,16 @@ class Addresses:
     def _find(self, peer: str | None, forwarded: bytes | None) -> str | None:
         client = peer
         hops = forwarded.decode("latin-1").split(",") if forwarded else []
-        while hops and self._trusts(client):
+        while hops and self.trusts(client):
             hop = _canonical(hops.pop().strip())
             if hop is None:
                 break
             client = hop
         return client
 
-    def _trusts(self, peer: str | None) -> bool:
-        if peer is None:
+    def trusts(self, peer: str | None) -> bool:
+        """Whether this peer, by its address (None for a Unix socket), is a known proxy."""
+        if not peer:
             return self._unix
         try:
             address = ip_address(peer)

@@ -8,7 +8,7 @@ nothing for whoever sends a byte now and then to keep a connection busy.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from adapters.http.exchange import Message, Receive
@@ -98,3 +98,20 @@ async def body_of(request: HasBody) -> bytes:
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def pieces_of(request: HasBody) -> AsyncIterator[bytes]:
+    """The request's body as it comes, once.
+
+    Raises:
+        Problem: 400 when the client went away in the middle.
+    """
+    receive = request.receive
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem("MALFORMED_REQUEST", "The body ended early.")
+        if piece := message.get("body", b""):
+            yield piece
+        more = message.get("more_body", False)

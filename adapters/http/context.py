@@ -58,6 +58,12 @@ class RequestContext(msgspec.Struct, gc=False):
         return addresses.of(peer[0] if peer else None, self.headers.get(b"x-forwarded-for"))
 
     @property
+    def behind_proxy(self) -> bool:
+        """Whether the request came by a known proxy, whose word on the client counts."""
+        peer = self.scope.get("client")
+        return (self.addresses or _NO_PROXIES).trusts(peer[0] if peer else None)
+
+    @property
     def client_version(self) -> str | None:
         """``X-Client-Version``, printable and at most 64 characters long."""
         raw = self.headers.get(b"x-client-version")

@@ -69,15 +69,16 @@ class RequestLogging(Protocol):
 class Conventions:
     """An ASGI application that holds the contract's conventions around ``app``.
 
-    ``service`` names the series of metrics. ``body_limits`` has the limits (bytes) of canonical
-    paths that take more than ``max_body_bytes``. ``trusted_proxies`` are addresses, networks or
-    ``unix``. ``body_timeout`` is how many seconds a slow body has; ``hsts_seconds`` is for how long
-    clients are to insist on TLS (0: they are not told). ``routes`` knows the paths of both APIs, so
-    that OPTIONS and 405 name all methods; without it each API knows its own. ``access`` is who may
-    call what; without it the path alone says what is open. ``cors`` knows which other origins'
-    pages may read answers. ``witness`` may know who asks for one path, by method, path and headers,
-    where the credentials are not good any more. Without ``metrics``, ``access_log`` or
-    ``request_log`` nothing is counted or written. ``clock`` gives Unix time in seconds.
+    ``service`` names the series of metrics. ``body_limits`` has the limits (bytes) of paths that
+    take more than ``max_body_bytes``, by their templates (``/v1/x/{id}``). ``trusted_proxies`` are
+    addresses, networks or ``unix``. ``body_timeout`` is how many seconds a slow body has;
+    ``hsts_seconds`` is for how long clients are to insist on TLS (0: they are not told). ``routes``
+    knows the paths of both APIs, so that OPTIONS and 405 name all methods; without it each API
+    knows its own. ``access`` is who may call what; without it the path alone says what is open.
+    ``cors`` knows which other origins' pages may read answers. ``witness`` may know who asks for
+    one path, by method, path and headers, where the credentials are not good any more. Without
+    ``metrics``, ``access_log`` or ``request_log`` nothing is counted or written. ``clock`` gives
+    Unix time in seconds.
     """
 
     def __init__(
@@ -202,7 +203,8 @@ class Conventions:
             scope["method"] = "GET"
             context.head = True
         if method != "GET" or b"content-length" in headers or b"transfer-encoding" in headers:
-            receive = self._bodies.around(receive, path, headers.get(b"content-length"))
+            where = path if rule is None else rule.template
+            receive = self._bodies.around(receive, where, headers.get(b"content-length"))
         await self._app(scope, receive, exchange.respond)
 
     def _let_in(

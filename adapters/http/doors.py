@@ -21,7 +21,7 @@ from adapters.http.routes import Route, walk
 
 _SLASHES = re.compile("/{2,}")
 
-_OPEN_BELOW = ("/v1/auth/", "/v1/exports/")  # the latter by signed links
+_OPEN_BELOW = ("/v1/auth/", "/v1/exports/", "/v1/files/")  # the latter two by signed links
 _CLOSED_AFTER_ALL = ("/v1/auth/totp",)
 _OPEN = frozenset({"/v1/me/restore"})
 _ANY = "{}"

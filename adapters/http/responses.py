@@ -59,7 +59,7 @@ class Answer(Response[bytes]):
 class Download(Answer):
     """A file that is sent as it is read: ``pieces`` make ``size`` bytes, known before."""
 
-    __slots__ = ("_pieces", "_size")
+    __slots__ = ("_size", "pieces")
 
     def __init__(
         self, size: int, pieces: AsyncIterator[bytes], media_type: str, filename: str
@@ -75,7 +75,7 @@ class Download(Answer):
             ],
         )
         self._size = size
-        self._pieces = pieces
+        self.pieces = pieces
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send it (ASGI).
@@ -84,12 +84,12 @@ class Download(Answer):
             ConnectionAbortedError: the file ended early, so that the client must not think that it
                 has all of it.
         """
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
+        status, headers = self.status_code, self.raw_headers
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         context: RequestContext | None = scope.get(KEY)
         left = 0 if context is not None and context.head else self._size
         if left:
-            async for piece in self._pieces:
+            async for piece in self.pieces:
                 left -= len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             if left:

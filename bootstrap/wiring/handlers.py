@@ -16,6 +16,7 @@ import read_api.audit
 import read_api.exports
 import read_api.flags
 import read_api.journal
+import read_api.journal_attachments
 import read_api.journal_history
 import read_api.journal_overview
 import read_api.keys
@@ -30,6 +31,7 @@ import write_api.exports
 import write_api.flags
 import write_api.github
 import write_api.journal
+import write_api.journal_attachments
 import write_api.journal_import
 import write_api.keys
 import write_api.leaving
@@ -54,6 +56,7 @@ from adapters.oversight import PostgresOversight
 from adapters.tokens import KeyRing
 from bootstrap.engine import REBUILDABLE
 from bootstrap.settings import Settings
+from bootstrap.wiring.objects import Files
 from bootstrap.wiring.write_side import WriteSide
 from commands.bus import Outcome
 from commands.github import GithubLogins
@@ -82,6 +85,7 @@ def totals_of(reader: Reader) -> Any:
 
 ERRORS: dict[type[Exception], Mapper] = {
     **write_api.journal.ERRORS,
+    **write_api.journal_attachments.ERRORS,
     **write_api.logins.ERRORS,
     **write_api.second_factor.ERRORS,
     **write_api.github.ERRORS,
@@ -119,6 +123,7 @@ class Reading(msgspec.Struct, frozen=True):
     live: Feed
     comment_every: float
     shared: Shared
+    files: Files
 
 
 def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
@@ -144,7 +149,10 @@ def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
             else ()
         ),
         *write_api.accounts.routes(revising, around),
-        *write_api.journal.routes(answering, side.store, uuid7, side.moods),
+        *write_api.journal.routes(answering, side.store, uuid7, side.files.links, side.moods),
+        *write_api.journal_attachments.routes(
+            answering, side.attaching, side.files.links, side.files.signed, uuid7
+        ),
         *write_api.journal_import.routes(
             answering,
             side.store,
@@ -192,8 +200,20 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
             parts.shared,
         ),
         *read_api.logins.routes(parts.credentials, parts.freshness, parts.cursors),
-        *read_api.journal.routes(parts.reader, parts.freshness, parts.cursors, parts.shared),
-        *read_api.journal_history.routes(parts.freshness, parts.streams, parts.cursors),
+        *read_api.journal.routes(
+            parts.reader, parts.freshness, parts.cursors, parts.shared, parts.files.links
+        ),
+        *read_api.journal_history.routes(
+            parts.freshness, parts.streams, parts.cursors, parts.files.links
+        ),
+        *read_api.journal_attachments.routes(
+            parts.reader,
+            parts.freshness,
+            parts.streams,
+            parts.files.objects,
+            parts.files.links,
+            parts.files.signed,
+        ),
         *read_api.journal_overview.routes(parts.reader, parts.freshness, parts.cursors),
         *read_api.operations.routes(
             parts.operations, lambda operation: read_api.exports.with_link(operation, parts.links)

@@ -19,7 +19,6 @@ from adapters.http.cursors import Cursors
 from adapters.http.docs import openapi_handlers
 from adapters.http.health import health_handlers
 from adapters.http.limits import RateLimiter
-from adapters.http.links import Links
 from adapters.http.pages import problem_handlers
 from adapters.keys import PostgresKeys
 from adapters.live.feed import LiveFeed
@@ -49,6 +48,7 @@ from bootstrap.wiring.entrance import Entrance
 from bootstrap.wiring.exports import files
 from bootstrap.wiring.handlers import Reading, described, read_handlers
 from bootstrap.wiring.keys import sealer_of
+from bootstrap.wiring.objects import files_of
 from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
 from read_api.shared import Shared
 
@@ -79,6 +79,7 @@ def read_api_app(settings: Settings) -> Any:
         dsn=events_dsn,
         role=role,
     )
+    attached = files_of(settings, sealer, subjects, slow)
     watch = ProjectionWatch(dsn, role=READ, pipeline=reads[0])
     shared = Shared(RedisCache(answers, KINDS, sealer), watch)
     limiter = RateLimiter(settings.rate_limit_per_minute, cache)
@@ -107,11 +108,12 @@ def read_api_app(settings: Settings) -> Any:
             credentials=PipelineReader([beside]),
             audit=PostgresAuditLog(slow, subjects),
             exports=files(slow, subjects),
-            links=Links(sealer.secret("links")),
+            links=attached.signed,
             api_keys=PostgresKeys(beside),
             live=feed,
             comment_every=settings.live_comment_seconds,
             shared=shared,
+            files=attached,
         )
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
@@ -128,6 +130,7 @@ def read_api_app(settings: Settings) -> Any:
             await watch.open()
             stack.push_async_callback(watch.close)
             await stack.enter_async_context(subjects.heeding(beside))
+            await stack.enter_async_context(attached.objects.opened())
             await stack.enter_async_context(entrance.opened())
             await stack.enter_async_context(sharing(limiter))
             await stack.enter_async_context(logging_requests(requests))

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 import write_api.accounts
 import write_api.journal
+import write_api.journal_attachments
 import write_api.journal_import
 import write_api.logins
 import write_api.operations
@@ -30,12 +31,14 @@ from adapters.request_log import RequestLog
 from bootstrap.settings import Settings
 from bootstrap.wiring.entrance import Entrance
 from bootstrap.wiring.handlers import described
+from commands.journal_attachments import ObjectsUnavailable
 
 UNAVAILABLE: dict[type[Exception], Mapper] = {
     psycopg.OperationalError: lambda error: unavailable(),
     psycopg.InterfaceError: lambda error: unavailable(),
+    ObjectsUnavailable: lambda error: unavailable(),
 }
-"""How it is answered that PostgreSQL is away."""
+"""How it is answered that PostgreSQL, or the store of files, is away."""
 
 
 @asynccontextmanager
@@ -81,7 +84,10 @@ def served(
         authenticator=entrance.authenticator,
         limiter=limiter,
         max_body_bytes=settings.max_body_bytes,
-        body_limits={write_api.journal_import.PATH: settings.max_import_bytes},
+        body_limits={
+            write_api.journal_import.PATH: settings.max_import_bytes,
+            **write_api.journal_attachments.BODY_LIMITS,
+        },
         # Whoever reaches a socket of ours is our gateway: its folder is this user's alone.
         trusted_proxies=(*settings.trusted_proxies, UNIX),
         metrics=HttpMetrics(service, REGISTRY),

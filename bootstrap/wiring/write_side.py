@@ -20,6 +20,7 @@ from adapters.departures import PostgresDepartures
 from adapters.event_store.store import PostgresEventStore
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.github import GithubOverHttp, PostgresGithubLinks
+from adapters.inspection import Inspector
 from adapters.keys import PostgresKeys
 from adapters.mail_tokens import PostgresMailTokens
 from adapters.models.asked import MoodsAsked
@@ -31,11 +32,14 @@ from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.signals import Signals
 from adapters.second_factor import PostgresSeeds
 from adapters.tokens import SignedTokens
+from adapters.uploads import PostgresUploads
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import WRITE, cache_of, write_dsn_of
 from bootstrap.wiring.keys import sealer_of
+from bootstrap.wiring.objects import files_of
 from commands.bus import Bus
 from commands.github import GithubLogins
+from commands.journal_attachments import Attaching
 from commands.logins import Logins
 from commands.recovery import Recovery
 from commands.second_factor import SecondFactor
@@ -72,6 +76,16 @@ class WriteSide:
         self.bulk = Pipeline(dsn, role=WRITE)  # pieces of imports must hold up nobody
         self.operations = PostgresOperations(self.bulk, self.sealer)
         self.care = PostgresCare(self.bulk)
+        self.files = files_of(settings, self.sealer, self.keys, self.bulk)
+        self.uploads = PostgresUploads(self.bulk, self.keys)
+        self.attaching = Attaching(
+            store=self.store,
+            dispatch=self.bus.dispatch,
+            uploads=self.uploads,
+            objects=self.files.objects,
+            inspector=Inspector(),
+            new_id=uuid7,
+        )
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -80,7 +94,11 @@ class WriteSide:
             await self.reads.open()
             await self.writes.open()
             await self.bulk.open()
-            async with self.keys.heeding(self.reads), self.sealer.refreshing():
+            async with (
+                self.keys.heeding(self.reads),
+                self.sealer.refreshing(),
+                self.files.objects.opened(),
+            ):
                 yield
         finally:
             await self.store.drain()

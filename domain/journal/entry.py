@@ -22,12 +22,16 @@ from msgspec.structs import replace
 from domain.errors import DomainError
 from domain.event import Recorded
 from domain.faults import Fault, Invalid
+from domain.journal.attachment import MAX_ATTACHMENTS, Attachment, TooManyAttachments
 from domain.journal.events import (
+    AttachmentAdded,
+    AttachmentRemoved,
     EntryDeleted,
     EntryRestored,
     EntryRevised,
     EntryWritten,
     Mood,
+    ThumbnailMade,
 )
 
 MAX_TAGS = 50
@@ -128,11 +132,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One day's entry, as its stream says it is now.
 
     ``created_at`` is when it was last begun (a deleted entry's day may be written again), and
-    ``updated_at`` when its last event was recorded.
+    ``updated_at`` when somebody last changed it. ``decided_on`` is the version that this gave it:
+    what a job adds afterwards makes no decision of a person stale.
     """
 
     CATEGORY: ClassVar[str] = "journal.entry"
-    SNAPSHOT: ClassVar[str] = "1"
+    SNAPSHOT: ClassVar[str] = "2"
 
     entry_id: UUID
     user_id: UUID
@@ -147,9 +152,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     word_count: int
     state: State
     version: int
+    decided_on: int
     created_at: datetime.datetime
     updated_at: datetime.datetime
     mood_inferred: Mood | None = None
+    attachments: tuple[Attachment, ...] = ()
 
     @classmethod
     def evolve(cls, state: Self | None, recorded: Recorded) -> Self:
@@ -175,17 +182,31 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
                     word_count=event.word_count,
                     state="active",
                     version=version,
+                    decided_on=version,
                     created_at=at,
                     updated_at=at,
                     mood_inferred=event.mood_inferred or None,
                 )
-            case EntryRevised() if state is not None:
-                return replace(state, version=version, updated_at=at, **revised_fields(event))
-            case EntryDeleted() if state is not None:
-                return replace(state, version=version, updated_at=at, state="deleted")
-            case EntryRestored() if state is not None:
-                return replace(state, version=version, updated_at=at, state="active")
-        raise TypeError(f"{type(event).__name__} cannot follow here in the stream of an entry")
+            case ThumbnailMade() if state is not None:
+                files = tuple(with_thumbnail(each, event) for each in state.attachments)
+                return replace(state, version=version, attachments=files)
+        if state is None:
+            raise _cannot_follow(event)
+        changes: dict[str, Any]
+        match event:
+            case EntryRevised():
+                changes = revised_fields(event)
+            case EntryDeleted():
+                changes = {"state": "deleted"}
+            case EntryRestored():
+                changes = {"state": "active"}
+            case AttachmentAdded():
+                changes = {"attachments": (*state.attachments, attachment_of(event))}
+            case AttachmentRemoved():
+                changes = {"attachments": without(state.attachments, event)}
+            case _:
+                raise _cannot_follow(event)
+        return replace(state, version=version, decided_on=version, updated_at=at, **changes)
 
     @classmethod
     def write(
@@ -255,6 +276,59 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return EntryRestored(entry_id=self.entry_id, user_id=self.user_id, date=self.date)
 
+    def attachment(self, attachment_id: UUID) -> Attachment | None:
+        """The attachment of that id, if the entry has it."""
+        return next((it for it in self.attachments if it.attachment_id == attachment_id), None)
+
+    def attach(self, attachment: Attachment) -> AttachmentAdded | None:
+        """Add a file; None if it is there.
+
+        Raises:
+            TooManyAttachments: there is no room for another.
+        """
+        if self.attachment(attachment.attachment_id) is not None:
+            return None
+        self.check_room()
+        return AttachmentAdded(
+            entry_id=self.entry_id,
+            user_id=self.user_id,
+            attachment_id=attachment.attachment_id,
+            object_id=attachment.object_id,
+            filename=attachment.filename,
+            content_type=attachment.content_type,
+            size_bytes=attachment.size_bytes,
+            sha256=attachment.sha256,
+        )
+
+    def check_room(self) -> None:
+        """Return if another file may be added.
+
+        Raises:
+            TooManyAttachments: it may not.
+        """
+        if len(self.attachments) >= MAX_ATTACHMENTS:
+            raise TooManyAttachments(f"an entry has at most {MAX_ATTACHMENTS} attachments")
+
+    def detach(self, attachment_id: UUID) -> AttachmentRemoved | None:
+        """Remove a file; None if it is not there."""
+        if self.attachment(attachment_id) is None:
+            return None
+        return AttachmentRemoved(
+            entry_id=self.entry_id, user_id=self.user_id, attachment_id=attachment_id
+        )
+
+    def picture(self, attachment_id: UUID, object_id: UUID) -> ThumbnailMade | None:
+        """Add the small picture of a file; None if the file is gone or has one."""
+        attachment = self.attachment(attachment_id)
+        if attachment is None or attachment.thumbnail_id is not None:
+            return None
+        return ThumbnailMade(
+            entry_id=self.entry_id,
+            user_id=self.user_id,
+            attachment_id=attachment_id,
+            object_id=object_id,
+        )
+
 
 def revised_fields(event: EntryRevised) -> dict[str, Any]:
     """The fields of an entry that the event sets, with their new values."""
@@ -263,6 +337,36 @@ def revised_fields(event: EntryRevised) -> dict[str, Any]:
 
 def _inferred(mood: Mood | None, title: str, content: str, infer: Infer | None) -> Mood | None:
     return infer(f"{title}\n{content}") if infer is not None and mood is None else None
+
+
+def attachment_of(event: AttachmentAdded) -> Attachment:
+    """The attachment as the event adds it."""
+    return Attachment(
+        attachment_id=event.attachment_id,
+        object_id=event.object_id,
+        filename=event.filename,
+        content_type=event.content_type,
+        size_bytes=event.size_bytes,
+        sha256=event.sha256,
+    )
+
+
+def without(
+    attachments: tuple[Attachment, ...], event: AttachmentRemoved
+) -> tuple[Attachment, ...]:
+    """The attachments less the one that was removed."""
+    return tuple(each for each in attachments if each.attachment_id != event.attachment_id)
+
+
+def with_thumbnail(attachment: Attachment, event: ThumbnailMade) -> Attachment:
+    """The attachment, with its picture if the event is about it."""
+    if attachment.attachment_id != event.attachment_id:
+        return attachment
+    return replace(attachment, thumbnail_id=event.object_id, version=attachment.version + 1)
+
+
+def _cannot_follow(event: object) -> TypeError:
+    return TypeError(f"{type(event).__name__} cannot follow here in the stream of an entry")
 
 
 def stream_of(entry_id: UUID) -> str:

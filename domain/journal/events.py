@@ -172,3 +172,43 @@ class WriterReminded(Event, frozen=True, kw_only=True):
 
     user_id: UUID
     on: datetime.date
+
+
+class AttachmentAdded(Event, frozen=True, kw_only=True, gc=False):
+    """A file belongs to the entry; it was looked at and is what it was said to be.
+
+    ``object_id`` names its bytes in the object store, which never change; ``sha256`` is theirs, in
+    hexadecimal.
+    """
+
+    TOPIC: ClassVar[str] = "journal.AttachmentAdded.v1"
+
+    entry_id: UUID
+    user_id: UUID
+    attachment_id: UUID
+    object_id: UUID
+    filename: Personal
+    content_type: str
+    size_bytes: int
+    sha256: Personal
+
+
+class ThumbnailMade(Event, frozen=True, kw_only=True, gc=False):
+    """There is a small picture of an attached image; ``object_id`` names its bytes."""
+
+    TOPIC: ClassVar[str] = "journal.ThumbnailMade.v1"
+
+    entry_id: UUID
+    user_id: UUID
+    attachment_id: UUID
+    object_id: UUID
+
+
+class AttachmentRemoved(Event, frozen=True, kw_only=True, gc=False):
+    """The entry has this file no longer; its bytes go after a while."""
+
+    TOPIC: ClassVar[str] = "journal.AttachmentRemoved.v1"
+
+    entry_id: UUID
+    user_id: UUID
+    attachment_id: UUID

@@ -2,7 +2,8 @@
 
 ``document`` is the entry's JSON as the API answers it, so that a read passes bytes through; the
 columns beside it are there to find and to order by. Deleted entries keep their row, since they can
-be restored, and are found by no query here.
+be restored, and are found by no query for the API. Where a document has URLs of files, the ids of
+their bytes stand instead: links are made for whoever reads it (``with_urls``).
 
 Owns the table ``journal_entries`` and the API's shape of an entry.
 """
@@ -10,20 +11,32 @@ Owns the table ``journal_entries`` and the API's shape of an entry.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, cast
 from uuid import UUID
 
 import msgspec
 
 from domain.event import Event, Recorded
-from domain.journal.entry import Entry, State, reading_seconds, revised_fields, stream_of
+from domain.journal.attachment import Attachment, ContentType
+from domain.journal.entry import (
+    Entry,
+    State,
+    attachment_of,
+    reading_seconds,
+    revised_fields,
+    stream_of,
+)
 from domain.journal.events import (
+    AttachmentAdded,
+    AttachmentRemoved,
     EntryDeleted,
     EntryRestored,
     EntryRevised,
     EntryWritten,
     Mood,
+    ThumbnailMade,
 )
 from projections.engine.view import RowView
 from projections.reading import Query, Reader
@@ -39,6 +52,13 @@ ENTRY_IDS = Query(
     "journal_entry_ids",
     "SELECT string_agg(uuid_send(entry_id), ''::bytea ORDER BY date, entry_id)"
     " FROM journal_entries WHERE user_id = $1",
+    ("uuid",),
+)
+# For an export: of those with attachments there are few, and an export reads all entries anyway.
+ENTRIES_WITH_FILES = Query(
+    "journal_entries_with_files",
+    "SELECT document FROM journal_entries WHERE user_id = $1"
+    """ AND position('"attachments":[]' IN document) = 0 ORDER BY date, entry_id""",
     ("uuid",),
 )
 
@@ -93,6 +113,24 @@ def page_query(sort: str, filters: tuple[str, ...], *, goes_on: bool) -> Query:
     return Query("_".join(("journal_page", sort, *filters, str(goes_on))), sql, tuple(types))
 
 
+class AttachmentDocument(msgspec.Struct, frozen=True, gc=False):
+    """The API's shape of an attachment; an entry's and its own are the same.
+
+    The URLs are presigned and work for a while without a login. ``thumbnail_url`` is null until
+    there is a picture, and for files that are no images.
+    """
+
+    id: UUID
+    filename: str
+    content_type: ContentType
+    size_bytes: int
+    sha256: str
+    state: Literal["ready"]
+    download_url: str
+    thumbnail_url: str | None
+    version: int
+
+
 class EntryDocument(msgspec.Struct, gc=False):
     """The API's shape of an entry, its fields in the order in which they are written."""
 
@@ -109,7 +147,7 @@ class EntryDocument(msgspec.Struct, gc=False):
     is_private: bool
     word_count: int
     reading_time_seconds: int
-    attachments: tuple[Any, ...]
+    attachments: tuple[AttachmentDocument, ...]
     state: State
     version: int
     created_at: datetime.datetime
@@ -133,6 +171,7 @@ class EntryRow(msgspec.Struct, frozen=True, gc=False):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(EntryDocument).decode
+_decode_page = msgspec.json.Decoder(list[EntryDocument]).decode
 
 
 class Entries(RowView[EntryRow]):
@@ -144,6 +183,9 @@ class Entries(RowView[EntryRow]):
         EntryRevised,
         EntryDeleted,
         EntryRestored,
+        AttachmentAdded,
+        AttachmentRemoved,
+        ThumbnailMade,
     )
     table: ClassVar[str] = "journal_entries"
     row: ClassVar[type[msgspec.Struct]] = EntryRow
@@ -181,13 +223,24 @@ class Entries(RowView[EntryRow]):
             raise ValueError(f"{recorded.stream_id} does not begin with EntryWritten")
         document = _decode(row.document)
         document.version = version
+        if type(event) is ThumbnailMade:
+            document.attachments = tuple(_pictured(it, event) for it in document.attachments)
+            at = document.updated_at  # nobody has changed anything
         document.updated_at = at
         if type(event) is EntryRevised:
             for name, value in revised_fields(event).items():
                 setattr(document, name, value)
             document.reading_time_seconds = reading_seconds(document.word_count)
-        else:
-            document.state = "deleted" if type(event) is EntryDeleted else "active"
+        elif type(event) is AttachmentAdded:
+            added = attachment_document(attachment_of(event))
+            document.attachments = (*document.attachments, added)
+        elif type(event) is AttachmentRemoved:
+            gone = event.attachment_id
+            document.attachments = tuple(it for it in document.attachments if it.id != gone)
+        elif type(event) is EntryDeleted:
+            document.state = "deleted"
+        elif type(event) is EntryRestored:
+            document.state = "active"
         return EntryRow(
             entry_id=row.entry_id,
             user_id=row.user_id,
@@ -204,7 +257,67 @@ class Entries(RowView[EntryRow]):
 
 def document_of(entry: Entry) -> EntryDocument:
     """The shape of an entry as its own stream says it is; the same as the view's."""
-    return _document(entry, entry.state, entry.version, entry.created_at, entry.updated_at)
+    document = _document(entry, entry.state, entry.version, entry.created_at, entry.updated_at)
+    document.attachments = tuple(attachment_document(each) for each in entry.attachments)
+    return document
+
+
+def attachment_document(attachment: Attachment) -> AttachmentDocument:
+    """The shape of an attachment, with the ids of bytes in place of URLs."""
+    picture = attachment.thumbnail_id
+    return AttachmentDocument(
+        attachment.attachment_id,
+        attachment.filename,
+        cast("ContentType", attachment.content_type),
+        attachment.size_bytes,
+        attachment.sha256,
+        "ready",
+        str(attachment.object_id),
+        None if picture is None else str(picture),
+        attachment.version,
+    )
+
+
+def _pictured(attachment: AttachmentDocument, event: ThumbnailMade) -> AttachmentDocument:
+    if attachment.id != event.attachment_id:
+        return attachment
+    picture, version = str(event.object_id), attachment.version + 1
+    return msgspec.structs.replace(attachment, thumbnail_url=picture, version=version)
+
+
+def has_files(text: bytes) -> bool:
+    """Whether JSON of one entry or of many lists attachments; in a text quotes are escaped."""
+    return b'"attachments":[{' in text
+
+
+ToUrls = Callable[[EntryDocument, AttachmentDocument], AttachmentDocument]
+"""Makes URLs of the ids that stand for them."""
+
+
+def with_urls(entry: bytes, to_urls: ToUrls) -> bytes:
+    """An entry's JSON with the URLs of its files."""
+    return _encode(_linked(_decode(entry), to_urls))
+
+
+def page_with_urls(page: bytes, to_urls: ToUrls) -> bytes:
+    """A JSON array of entries with the URLs of their files."""
+    return _encode([_linked(entry, to_urls) for entry in _decode_page(page)])
+
+
+def _linked(entry: EntryDocument, to_urls: ToUrls) -> EntryDocument:
+    entry.attachments = tuple(to_urls(entry, each) for each in entry.attachments)
+    return entry
+
+
+def attachment_in(document: bytes, attachment_id: UUID) -> AttachmentDocument | None:
+    """An attachment out of its entry's JSON, with ids for URLs; None if it has no such file."""
+    return next((each for each in _decode(document).attachments if each.id == attachment_id), None)
+
+
+async def entries_with_files(reader: Reader, user_id: UUID) -> list[EntryDocument]:
+    """All entries that have attachments, by date, deleted ones too."""
+    rows = await reader.rows(ENTRIES_WITH_FILES, user_id, user_id=user_id)
+    return [_decode(row[0]) for row in rows]
 
 
 def _document(

@@ -27,6 +27,7 @@ SHOWN = (
     "tags",
     "is_private",
     "state",
+    "attachments",
 )
 """The fields that a history tells of; the others follow from these."""
 
@@ -89,6 +90,23 @@ def _changes(before: Entry | None, after: Entry) -> dict[str, dict[str, Any]]:
     for name in SHOWN:
         old = getattr(before, name) if before is not None else None
         new = getattr(after, name)
+        if name == "attachments":
+            old, new = _files(before), _files(after)
         if old != new:
             changes[name] = {"from": old, "to": new}
     return changes
+
+
+def _files(entry: Entry | None) -> list[dict[str, Any]]:
+    """The attachments as far as somebody chose them: a picture that a job made is no change."""
+    if entry is None:
+        return []
+    return [
+        {
+            "id": each.attachment_id,
+            "filename": each.filename,
+            "content_type": each.content_type,
+            "size_bytes": each.size_bytes,
+        }
+        for each in entry.attachments
+    ]

@@ -25,4 +25,4 @@ def test_a_stored_event_is_read_and_written_as_it_was(fixture: Path) -> None:
 def test_each_current_event_has_its_fixture() -> None:
     topics = {topic for topic, kind in type_of.items() if kind.__module__ == events.__name__}
     assert topics <= {fixture.stem for fixture in ALL}
-    assert len(topics) == 9
+    assert len(topics) == 12
