@@ -20,6 +20,7 @@ from adapters.mail.erasure import SentMail
 from adapters.operations import SET_OPERATOR
 from adapters.postgres.pipeline import Pipeline, Statement
 from commands.journal import DAY
+from commands.journal_attachments import Objects
 from domain.accounts.person import Person
 from domain.operation import ERASURE
 
@@ -50,6 +51,7 @@ STORES = (
     ("accounts_key_hashes", "DELETE FROM accounts_key_hashes WHERE user_id = $1"),
     ("accounts_mail_tokens", "DELETE FROM accounts_mail_tokens WHERE user_id = $1"),
     ("exports", "DELETE FROM exports WHERE user_id = $1"),
+    ("journal_uploads", "DELETE FROM journal_uploads WHERE user_id = $1"),
     ("ops_requests", "DELETE FROM ops_requests WHERE user_id = $1"),
     (
         "claims",
@@ -147,6 +149,19 @@ class Sent:
     async def erase(self, person: Person, operation_id: UUID) -> int:
         """How many letters there were."""
         return await self._mail.erase(person.id)
+
+
+class Attached:
+    """The files of attachments, uploads under way included."""
+
+    name = "objects"
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    async def erase(self, person: Person, operation_id: UUID) -> int:
+        """How many files there were."""
+        return await self._objects.erase(person.id)
 
 
 def stores(pipeline: Pipeline, chosen: Iterable[tuple[str, str]] = STORES) -> list[SqlStore]:

@@ -319,10 +319,26 @@ class Attaching:
         Raises:
             NotFound, NotUploaded, Mismatched, TooManyAttachments
         """
+        found = await self._found(attachment_id, entry_id, context)
+        if found is None:
+            try:
+                return await self._complete(attachment_id, entry_id, context)
+            except (NotFound, NotUploaded):
+                # Another request may have completed it since we looked.
+                found = await self._found(attachment_id, entry_id, context)
+                if found is None:
+                    raise
+        return await self._dispatch(AddAttachment(entry_id, found), context)
+
+    async def _found(
+        self, attachment_id: UUID, entry_id: UUID, context: Context
+    ) -> Attachment | None:
         entry = await find_entry(entry_id, context.user_id, self._store)
-        found = entry.attachment(attachment_id)
-        if found is not None:
-            return await self._dispatch(AddAttachment(entry_id, found), context)
+        return entry.attachment(attachment_id)
+
+    async def _complete(
+        self, attachment_id: UUID, entry_id: UUID, context: Context
+    ) -> Outcome[Attachment]:
         upload = await self.open_upload(attachment_id, entry_id, context.user_id)
         name = upload.named(self._new_id())
         if not await self._objects.keep(upload, name):

@@ -7,7 +7,7 @@ link works as soon as it is given, and ends when the attachment is removed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -24,10 +24,12 @@ from adapters.http.links import Links
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem
 from adapters.http.responses import Answer, ok, unchanged
+from domain.event import Recorded
 from domain.journal.attachment import ObjectName
 from domain.journal.entry import Entry, stream_of
 from projections.journal import entries
 from projections.journal.entries import AttachmentDocument
+from projections.journal.history import Streams
 from projections.reading import Freshness, Reader
 from read_api.fresh import fresh
 from read_api.journal import ENTRIES, PERMISSION, TAGS, id_of
@@ -35,14 +37,6 @@ from read_api.journal import ENTRIES, PERMISSION, TAGS, id_of
 AnyRequest = Request[Any, Any, Any]
 
 FILE = "/v1/files/{user_id:str}/{entry_id:str}/{attachment_id:str}/{object_id:str}"
-
-
-class Streams(Protocol):
-    """Folds streams; the event store does."""
-
-    async def load(self, aggregate: type[Entry], stream_id: str) -> Entry | None:
-        """The entry, None if there is none."""
-        ...
 
 
 class Objects(Protocol):
@@ -74,7 +68,7 @@ def routes(
     links: AttachmentLinks,
     signed: Links,
 ) -> list[HTTPRouteHandler]:
-    """The handlers; ``signed`` checks links to this host."""
+    """The handlers; ``streams`` reads the event store, ``signed`` checks links to this host."""
 
     @get(
         "/v1/journal/entries/{entry_id:str}/attachments/{attachment_id:str}",
@@ -133,8 +127,7 @@ def routes(
         signed.check(request, "/v1/files/" + "/".join(ids))
         # What was signed are ids of ours.
         name = ObjectName(*(UUID(each) for each in ids))
-        entry = await streams.load(Entry, stream_of(name.entry_id))
-        found = None if entry is None else shown_as(entry, name)
+        found = shown_as(await streams.read(stream_of(name.entry_id)), name)
         size = None if found is None else await objects.size(name)
         if found is None or size is None:
             raise Problem("NOT_FOUND")
@@ -151,10 +144,15 @@ def routes(
     return [get_attachment, download_attachment]
 
 
-def shown_as(entry: Entry, name: ObjectName) -> tuple[str, str] | None:
-    """The file name and type of these bytes; None if the entry does not have them (any more)."""
+def shown_as(events: Iterable[Recorded], name: ObjectName) -> tuple[str, str] | None:
+    """The file name and type of these bytes; None if their entry does not have them (any more)."""
+    entry: Entry | None = None
+    for recorded in events:
+        entry = Entry.evolve(entry, recorded)
+    if entry is None or entry.state != "active" or entry.user_id != name.user_id:
+        return None
     attachment = entry.attachment(name.attachment_id)
-    if entry.state != "active" or entry.user_id != name.user_id or attachment is None:
+    if attachment is None:
         return None
     if attachment.object_id == name.object_id:
         return attachment.filename, attachment.content_type

@@ -36,6 +36,7 @@ from workers.changed import rebuild_changed
 from workers.erasure import Erasing, declare_erasure
 from workers.exports.work import Exporting, declare_export
 from workers.journal import Importing, declare_import
+from workers.journal_files import FileSweeps
 from workers.projections import Tending, declare_projections
 from workers.scheduler import schedule
 
@@ -97,6 +98,8 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
         now = datetime.now(UTC)
         return await ask_for_erasures(side.departures, erasing(side, offers, now), now)
 
+    kept_for = timedelta(seconds=settings.object_url_ttl_seconds)
+    attached = FileSweeps(side.files.objects, side.uploads, side.store, kept_for)
     audit = PostgresAuditLog(side.bulk)
 
     async def trim_logs() -> int:
@@ -120,6 +123,8 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
             erase_departed,
             side.mail_tokens.sweep,
             trim_logs,
+            attached.forget_uploads,
+            attached.forget_files,
         )
         looks = (changed,) if settings.rebuild_changed_projections else ()
         await schedule(side.operations, offers, stop, sweeps=sweeps, looks=looks)

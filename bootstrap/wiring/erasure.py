@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.cache import KeptAnswers, RedisCache
-from adapters.erasure import LOGINS, STORES, DataKey, Sent, stores
+from adapters.erasure import LOGINS, STORES, Attached, DataKey, Sent, stores
 from adapters.mail.erasure import SentMail
 from adapters.mail.folder import FolderMail
 from bootstrap.engine import DirectEngine
@@ -26,6 +26,7 @@ def erasing_of(settings: Settings, side: WriteSide, engine: DirectEngine) -> Era
             Sent(SentMail(side.bulk, folder)),
             *stores(side.bulk, STORES),
             KeptAnswers(RedisCache(side.cache, KINDS).forget),
+            Attached(side.files.objects),
         ],
         models=engine,
         sign=side.tokens.sign,

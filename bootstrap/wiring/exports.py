@@ -23,6 +23,7 @@ from projections.reading import Reader
 from workers.exports.access import Access
 from workers.exports.accounts import Accounts
 from workers.exports.journal import Journal
+from workers.exports.journal_files import JournalFiles
 from workers.exports.operations import OperationsAsked
 from workers.exports.sources import Exported
 from workers.exports.work import Exporting
@@ -35,6 +36,7 @@ def sources(side: WriteSide, reader: Reader) -> Sequence[Exported]:
         Accounts(reader, credentials, side.store, totals_of(reader), (Days.name,)),
         Access(reader, side.api_keys.last_used),
         Journal(reader, side.store),
+        JournalFiles(reader, side.files.objects),
         OperationsAsked(side.operations),
     )
 

@@ -17,6 +17,7 @@ import structlog
 from adapters.event_store.metadata import SourceWithMetadata
 from adapters.mail.folder import FolderMail
 from adapters.mail.smtp import SmtpMail
+from adapters.pictures import Pictures
 from adapters.reactions import PostgresLedger
 from bootstrap.places import Places
 from bootstrap.settings import Settings
@@ -25,11 +26,12 @@ from bootstrap.wiring.keys import subject_keys_of
 from bootstrap.wiring.write_side import WriteSide
 from commands.mail import Mailer
 from workers import accounts_mail
+from workers.journal_thumbnails import Thumbnails
 from workers.reactions import Reaction, Reactor
 
 log = structlog.get_logger()
 
-REACTIONS: tuple[type[Reaction], ...] = (*accounts_mail.REACTIONS,)
+REACTIONS: tuple[type[Reaction], ...] = (*accounts_mail.REACTIONS, Thumbnails)
 """All of them; a name here is for ever."""
 AGAIN = 1.0
 """Seconds before the database is tried again at the start."""
@@ -50,7 +52,11 @@ def reactions_of(side: WriteSide) -> Sequence[Reaction]:
     mailer = mailer_of(settings)
     public_url = settings.public_url or f"http://127.0.0.1:{settings.port}"
     return [
-        make(side.store, side.mail_tokens, mailer, public_url) for make in accounts_mail.REACTIONS
+        *(
+            make(side.store, side.mail_tokens, mailer, public_url)
+            for make in accounts_mail.REACTIONS
+        ),
+        Thumbnails(side.store, side.bus.dispatch, side.files.objects, Pictures()),
     ]
 
 

@@ -20,10 +20,12 @@ from adapters.event_store.source import PostgresSource
 from adapters.event_store.store import PostgresEventStore
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.http.app import application
+from adapters.http.attachment_links import AttachmentLinks, OwnAddresses
 from adapters.http.context import unauthenticated
 from adapters.http.conventions import Conventions
 from adapters.http.cursors import Cursors
 from adapters.http.limits import RateLimiter
+from adapters.http.links import Base, Links
 from adapters.http.principal import Principal
 from adapters.operations import PostgresOperations
 from adapters.postgres.freshness import ProjectionWatch
@@ -139,9 +141,10 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
         stack.reader = PipelineReader([pipelines["views"]])
         errors = {**write_answering.ERRORS, **write_journal.ERRORS}
         answering = Answering(bus.dispatch, store, errors)
+        links = AttachmentLinks(OwnAddresses(Links(b"0123456789abcdef")), Base(None, ""), 900)
         writes = application(
             [
-                *write_journal.routes(answering, store, uuid7),
+                *write_journal.routes(answering, store, uuid7, links),
                 *journal_import.routes(answering, store, operations, stack.offered, uuid7),
                 *write_operations.routes(operations, store, uuid7),
             ],
@@ -150,8 +153,8 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
         reader, cursors = stack.reader, Cursors(b"0123456789abcdef")
         reads = application(
             [
-                *read_journal.routes(reader, watch, cursors, Shared(None, watch)),
-                *journal_history.routes(watch, store, cursors),
+                *read_journal.routes(reader, watch, cursors, Shared(None, watch), links),
+                *journal_history.routes(watch, store, cursors, links),
                 *journal_overview.routes(reader, watch, cursors),
                 *read_operations.routes(PostgresOperations(pipelines["shows"], sealer)),
             ]

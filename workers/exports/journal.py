@@ -15,6 +15,7 @@ from projections.journal.entries import Entries, EntryDocument, document_of, ent
 from projections.journal.history import HistoryItem, history
 from projections.journal.tags import Tag, Tags, tags
 from projections.reading import Reader
+from workers.exports.journal_files import path_in_export
 from workers.exports.sources import (
     Exported,
     Listing,
@@ -59,7 +60,8 @@ class Journal(Exported):
             parts=(
                 Listing(
                     "journal/entries.json",
-                    "Your entries by date, deleted ones too, each with every version that it had.",
+                    "Your entries by date, deleted ones too, each with every version that it had."
+                    " The download_url of an attachment is its path in here.",
                     self._entries(owner, streams()),
                 ),
                 Listing(
@@ -78,7 +80,7 @@ class Journal(Exported):
             for recorded in events:
                 entry = Entry.evolve(entry, recorded)
             if entry is not None:
-                yield ExportedEntry(document_of(entry), history(events))
+                yield ExportedEntry(_with_paths(document_of(entry)), history(events))
 
     async def _tags(self, owner: Owner) -> AsyncIterator[Tag]:
         after: Tag | None = None
@@ -88,3 +90,12 @@ class Journal(Exported):
                 yield tag
             if after is None:
                 return
+
+
+def _with_paths(entry: EntryDocument) -> EntryDocument:
+    """The entry with paths in this file in the place of links, which would expire."""
+    entry.attachments = tuple(
+        msgspec.structs.replace(each, download_url=path_in_export(entry, each), thumbnail_url=None)
+        for each in entry.attachments
+    )
+    return entry
