@@ -95,6 +95,8 @@ class FileSweeps:
         return count + await self._delete(batch, now)
 
     async def _delete(self, batch: Sequence[Stored], now: datetime) -> int:
+        if not batch:
+            return 0
         streams = {stream_of(stored.name.entry_id) for stored in batch}
         events: dict[str, list[Recorded]] = {stream: [] for stream in streams}
         for recorded in await self._streams.read_many(sorted(streams)):
