@@ -75,7 +75,9 @@ async def test_images_get_a_thumbnail_and_what_people_decided_before_it_holds(
 ) -> None:
     ada = await somebody(house)
     entry = await entry_of(ada)
-    broken = picture("JPEG", (400, 400))[:-500]  # its structure is sound as far as anybody has looked
+    broken = picture("JPEG", (400, 400))[
+        :-500
+    ]  # its structure is sound as far as anybody has looked
     first = await attached(ada, entry, broken, "image/jpeg")
     document = await attached(ada, entry, FILES["application/pdf"], "application/pdf")
     image = await attached(ada, entry, picture("JPEG", (2000, 1000)), "image/jpeg")
