@@ -75,6 +75,13 @@ class ChangeMember(msgspec.Struct, frozen=True):
     expected_version: int | None
 
 
+class ShareNumbers(msgspec.Struct, frozen=True):
+    """Say whether the tenant's analysts may count the context's user."""
+
+    tenant_id: UUID
+    analytics: bool
+
+
 class RemoveMember(msgspec.Struct, frozen=True):
     """Take a member out, or leave."""
 
@@ -193,6 +200,25 @@ async def change_member(
         command.expected_version,
         lambda tenant: tenant.check_right(context.user_id, "members:write"),
         lambda tenant: tenant.change_role(command.user_id, command.role),
+    )
+
+
+@handles(ShareNumbers)
+async def share_numbers(
+    command: ShareNumbers, context: Context, store: EventStore
+) -> Outcome[Tenant]:
+    """The tenant, in which the member shares or does not.
+
+    Raises:
+        NotFound, TenantClosed, TenantIsPersonal.
+    """
+    return await _change(
+        store,
+        context,
+        command.tenant_id,
+        None,
+        lambda tenant: tenant.check_right(context.user_id, "tenant:read"),
+        lambda tenant: tenant.share(context.user_id, command.analytics),
     )
 
 

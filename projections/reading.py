@@ -7,6 +7,7 @@ security backs up the query's own filter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -29,6 +30,20 @@ class Reader(Protocol):
 
     async def rows(self, query: Query, *parameters: Any, user_id: UUID) -> list[tuple[Any, ...]]:
         """All rows, as Python values (uuid.UUID, datetime, str, int, list, None).
+
+        Raises:
+            projections.reading.ReadUnavailable: the database does not answer.
+        """
+        ...
+
+
+class SeriesReader(Protocol):
+    """Runs queries on the store of time series, which may be a database of its own."""
+
+    async def rows_of(
+        self, query: Query, *parameters: Any, user_ids: Sequence[UUID]
+    ) -> list[tuple[Any, ...]]:
+        """All rows; row-level security lets through those of all these people.
 
         Raises:
             projections.reading.ReadUnavailable: the database does not answer.

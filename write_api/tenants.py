@@ -18,7 +18,7 @@ from adapters.http.bodies import body_of
 from adapters.http.conditional import required_version
 from adapters.http.context import header, principal_of
 from adapters.http.errors import Mapper
-from adapters.http.handlers import delete, patch, post
+from adapters.http.handlers import delete, patch, post, put
 from adapters.http.operation import Operation
 from adapters.http.problems import Problem, register
 from adapters.http.responses import Answer, no_content, ok
@@ -32,6 +32,7 @@ from commands.tenants import (
     RemoveMember,
     ReviseTenant,
     Rights,
+    ShareNumbers,
     find_tenant,
 )
 from domain.accounts.events import Role
@@ -97,6 +98,12 @@ class NewRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a member is to be."""
 
     role: Role
+
+
+class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the tenant's analysts may count one."""
+
+    analytics: bool
 
 
 def routes(
@@ -254,6 +261,36 @@ def _of_members(answering: Answering, store: EventStore) -> list[HTTPRouteHandle
         render = _shows_member(request, user_id, "Role changed")
         return await answering.answer(request, command, render, body=body)
 
+    @put(
+        f"{_ONE}/sharing",
+        opt={
+            "operation": Operation(
+                summary="Let a tenant's analysts count oneself, or not",
+                description="Nobody is counted who has not said so. Who has `analytics:read` in the"
+                " tenant then sees one's series: how often and when one did something, and of"
+                " entries that are not private the moods, words and numbers; never a text or tag.",
+                tags=TAGS,
+                body=Sharing,
+                response=MemberDocument,
+                problems=("TENANT_IS_PERSONAL",),
+                examples={"yes": Sharing(analytics=True)},
+                operation_id="share_analytics",
+            )
+        },
+    )
+    async def share_analytics(request: AnyRequest) -> Answer:
+        tenant_id = _id_of(request, "tenant_id")
+        body = await body_of(request)
+        try:
+            asked = decode_body(body, header(request, b"content-type"), Sharing)
+        except Problem:
+            await _may(request, store, tenant_id, "tenant:read")
+            raise
+        command = ShareNumbers(tenant_id, asked.analytics)
+        user_id = principal_of(request).user_id
+        render = _shows_member(request, user_id, "Sharing revised")
+        return await answering.answer(request, command, render, body=body)
+
     @delete(
         _MEMBER,
         opt={
@@ -277,7 +314,7 @@ def _of_members(answering: Answering, store: EventStore) -> list[HTTPRouteHandle
         command = RemoveMember(tenant_id, user_id, expected)
         return await answering.answer(request, command, lambda _: no_content(request))
 
-    return [add_member, change_member, remove_member]
+    return [add_member, change_member, share_analytics, remove_member]
 
 
 async def _expected(

@@ -228,7 +228,11 @@ def _responses(
             content: Json = {"schema": _body_schema(operation, schemas)}
             if operation.response_example is not None:
                 content["example"] = msgspec.to_builtins(operation.response_example)
-            answer["content"] = {operation.response_media_type: content}
+            other: Json = {"schema": {"type": "string", "format": "binary"}}
+            answer["content"] = {
+                operation.response_media_type: content,
+                **dict.fromkeys(operation.other_media_types, other),
+            }
         built[str(status)] = answer
     if operation.fresh and 304 not in operation.statuses:
         built["304"] = {"description": "What the client has is current"}

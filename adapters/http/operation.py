@@ -21,7 +21,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     (the whole body where ``enveloped`` is False), ``page`` says that it is a list of them with a
     cursor. ``statuses`` are the successes (the first is the usual one), ``problems`` the codes of
     errors beyond those that every call may answer. ``query`` is the struct given to
-    ``validation.query``. ``examples`` are bodies by name.
+    ``validation.query``. ``other_media_types`` are those that a client may ask for in ``Accept`` in
+    the place of the usual one. ``examples`` are bodies by name.
 
     Who may call it: anybody where ``open`` (found from the path where it is None); else whoever has
     ``permission``, or any principal where that is None. ``keys`` says whether an API key may; where
@@ -41,6 +42,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body_required: bool = True
     response: Any = None
     response_media_type: str = "application/json"
+    other_media_types: tuple[str, ...] = ()
     enveloped: bool = True
     page: bool = False
     meta: Any = None

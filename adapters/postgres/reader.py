@@ -16,7 +16,7 @@ SET_USER = Statement("set_user", "SELECT set_config('mindstream.user_id', $1, tr
 
 
 class PipelineReader:
-    """``projections.reading.Reader`` on one or more shared connections, used in turn."""
+    """``projections.reading``'s readers on one or more shared connections, used in turn."""
 
     def __init__(self, pipelines: Sequence[Pipeline]) -> None:
         self._next = itertools.cycle(pipelines).__next__
@@ -34,6 +34,27 @@ class PipelineReader:
             self._statements[query.name] = statement
         try:
             _, rows = await self._next().run((SET_USER, (str(user_id),)), (statement, parameters))
+        except PipelineLost as error:
+            raise ReadUnavailable(str(error)) from error
+        except psycopg.errors.QueryCanceled as error:
+            raise ReadUnavailable("the query took too long") from error
+        return rows
+
+    async def rows_of(
+        self, query: Query, *parameters: Any, user_ids: Sequence[UUID]
+    ) -> list[tuple[Any, ...]]:
+        """All rows of these people, from tables whose policies take several.
+
+        Raises:
+            ReadUnavailable: the database does not answer.
+        """
+        statement = self._statements.get(query.name)
+        if statement is None:
+            statement = Statement(query.name, query.sql, query.parameters)
+            self._statements[query.name] = statement
+        whose = ",".join(map(str, user_ids))
+        try:
+            _, rows = await self._next().run((SET_USER, (whose,)), (statement, parameters))
         except PipelineLost as error:
             raise ReadUnavailable(str(error)) from error
         except psycopg.errors.QueryCanceled as error:

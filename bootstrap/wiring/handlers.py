@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 import read_api.account_pages
 import read_api.accounts
+import read_api.analytics
 import read_api.audit
 import read_api.exports
 import read_api.flags
@@ -66,7 +67,7 @@ from commands.recovery import Recovery
 from projections.accounts.people import Totals
 from projections.following import Feed
 from projections.journal.days import streak_and_statistics
-from projections.reading import Freshness, Reader
+from projections.reading import Freshness, Reader, SeriesReader
 from read_api.shared import Shared
 from workers.broker import Offers
 from write_api.answering import Answering, Dispatch
@@ -124,6 +125,7 @@ class Reading(msgspec.Struct, frozen=True):
     comment_every: float
     shared: Shared
     files: Files
+    series: SeriesReader
 
 
 def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
@@ -226,6 +228,9 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
         *read_api.account_pages.routes(),
         *read_api.audit.routes(parts.audit, parts.freshness, parts.cursors),
         *read_api.live.routes(parts.live, comment_every=parts.comment_every),
+        *read_api.analytics.routes(
+            parts.reader, parts.series, parts.credentials, parts.freshness, parts.streams
+        ),
     ]
 
 

@@ -63,6 +63,8 @@ def read_api_app(settings: Settings) -> Any:
     events_dsn, role = (dsn, READ) if same else (write_dsn_of(settings), WRITE)
     # The last one is for those who catch up from far behind: they hold up only each other.
     beside, slow, replays = (Pipeline(events_dsn, role=role) for _ in range(3))
+    # Of its own: a long series must hold up nobody.
+    series = Pipeline(dsn, role=READ)
     cache = cache_of(settings)
     sealer = sealer_of(settings)
     answers = hasty_cache_of(settings)
@@ -114,6 +116,7 @@ def read_api_app(settings: Settings) -> Any:
             comment_every=settings.live_comment_seconds,
             shared=shared,
             files=attached,
+            series=PipelineReader([series]),
         )
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
@@ -121,7 +124,7 @@ def read_api_app(settings: Settings) -> Any:
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for pipeline in (*reads, beside, slow, replays):
+            for pipeline in (*reads, beside, slow, replays, series):
                 await pipeline.open()
                 stack.push_async_callback(pipeline.close)
             stack.push_async_callback(cache.aclose)

@@ -339,6 +339,16 @@ class MemberRoleChanged(Event, frozen=True, kw_only=True):
     role: Role
 
 
+class SharingRevised(Event, frozen=True, kw_only=True):
+    """A member lets the tenant's analysts count what they do there, or takes that back."""
+
+    TOPIC: ClassVar[str] = "accounts.SharingRevised.v1"
+
+    tenant_id: UUID
+    user_id: UUID
+    analytics: bool
+
+
 class MemberRemoved(Event, frozen=True, kw_only=True):
     """A person belongs to a shared tenant no more."""
 

@@ -28,6 +28,7 @@ from domain.accounts.events import (
     MemberRemoved,
     MemberRoleChanged,
     Role,
+    SharingRevised,
     TenantCreated,
     TenantDeleted,
     TenantReactivated,
@@ -81,12 +82,17 @@ class TenantChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     state: TenantState | UnsetType = UNSET
 
 
-class Member(msgspec.Struct, frozen=True):
-    """A person in a tenant, since when and in which role."""
+class Member(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A person in a tenant, since when and in which role.
+
+    ``shares_analytics`` says that they let the tenant's analysts count them. Whoever may let people
+    in needs nobody's consent, so that it is each member's own to say.
+    """
 
     user_id: UUID
     role: Role
     since: datetime
+    shares_analytics: bool = False
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +194,19 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         self._spare_last_admin(found)
         return (MemberRoleChanged(tenant_id=self.id, user_id=user_id, role=role),)
 
+    def share(self, user_id: UUID, analytics: bool) -> tuple[Event, ...]:
+        """This member's own word on whether they are counted; no event where it stays.
+
+        Raises:
+            TenantIsPersonal: nobody else could see it.
+            NotFound: they are no member.
+        """
+        if self.personal:
+            raise TenantIsPersonal("Nobody but you belongs to a personal tenant.")
+        if self._known(user_id).shares_analytics == analytics:
+            return ()
+        return (SharingRevised(tenant_id=self.id, user_id=user_id, analytics=analytics),)
+
     def remove(self, user_id: UUID) -> tuple[Event, ...]:
         """One member less.
 
@@ -196,6 +215,13 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         """
         self._spare_last_admin(self._known(user_id))
         return (MemberRemoved(tenant_id=self.id, user_id=user_id),)
+
+    def revised(self, user_id: UUID, **changes: Any) -> tuple[Member, ...]:
+        """The members with this one changed."""
+        return tuple(
+            msgspec.structs.replace(one, **changes) if one.user_id == user_id else one
+            for one in self.members
+        )
 
     def _known(self, user_id: UUID) -> Member:
         found = self.member(user_id)
@@ -229,12 +255,9 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         elif isinstance(event, MemberAdded):
             changed["members"] = (*state.members, Member(event.user_id, event.role, at))
         elif isinstance(event, MemberRoleChanged):
-            changed["members"] = tuple(
-                msgspec.structs.replace(one, role=event.role)
-                if one.user_id == event.user_id
-                else one
-                for one in state.members
-            )
+            changed["members"] = state.revised(event.user_id, role=event.role)
+        elif isinstance(event, SharingRevised):
+            changed["members"] = state.revised(event.user_id, shares_analytics=event.analytics)
         elif isinstance(event, MemberRemoved):
             changed["members"] = tuple(m for m in state.members if m.user_id != event.user_id)
         elif isinstance(event, TenantSuspended):

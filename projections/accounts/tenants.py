@@ -19,6 +19,7 @@ from domain.accounts.events import (
     MemberRemoved,
     MemberRoleChanged,
     Role,
+    SharingRevised,
     TenantCreated,
     TenantDeleted,
     TenantReactivated,
@@ -40,6 +41,13 @@ PAGE = Query(
     ORDER BY created_at, tenant_id LIMIT $4
     """,
     ("uuid", "timestamptz", "uuid", "int8"),
+)
+
+IN_COMMON = Query(
+    "accounts_tenants_in_common",
+    "SELECT tenant_id FROM accounts_tenants WHERE members @> ARRAY[$1, $2] AND state = 'active'"
+    " ORDER BY tenant_id",
+    ("uuid", "uuid"),
 )
 
 _encode = msgspec.json.Encoder().encode
@@ -69,6 +77,7 @@ class Tenants(RowView[TenantRow]):
         TenantRenamed,
         MemberAdded,
         MemberRoleChanged,
+        SharingRevised,
         MemberRemoved,
         TenantSuspended,
         TenantReactivated,
@@ -130,6 +139,7 @@ class MemberDocument(msgspec.Struct, frozen=True):
     role: Role
     since: datetime
     version: int
+    shares_analytics: bool
 
 
 def document_of(tenant: Tenant, user_id: UUID) -> TenantDocument:
@@ -151,7 +161,9 @@ def document_of(tenant: Tenant, user_id: UUID) -> TenantDocument:
 def members_of(tenant: Tenant) -> list[MemberDocument]:
     """All members, those first who came first."""
     return [
-        MemberDocument(member.user_id, member.role, member.since, tenant.version)
+        MemberDocument(
+            member.user_id, member.role, member.since, tenant.version, member.shares_analytics
+        )
         for member in tenant.members
     ]
 
@@ -165,3 +177,9 @@ async def tenants(
     found = [_decode(row[0]) for row in rows[:limit]]
     end = (rows[limit - 1][1], rows[limit - 1][2]) if len(rows) > limit else None
     return found, end
+
+
+async def in_common(reader: Reader, user_id: UUID, other: UUID) -> list[UUID]:
+    """The open tenants that both belong to, read as ``user_id``."""
+    rows = await reader.rows(IN_COMMON, user_id, other, user_id=user_id)
+    return [tenant_id for (tenant_id,) in rows]

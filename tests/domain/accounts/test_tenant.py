@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from domain.accounts.events import (
     MemberAdded,
+    MemberRemoved,
     MemberRoleChanged,
+    SharingRevised,
     TenantCreated,
     TenantDeleted,
     TenantReactivated,
@@ -90,6 +92,25 @@ def test_members_come_and_go() -> None:
     assert [one.user_id for one in given_events(*SHARED, BEN_VIEWS, promoted, left).members] == [
         BEN
     ]
+
+
+def test_members_are_counted_only_if_they_say_so() -> None:
+    with pytest.raises(TenantIsPersonal):
+        given_events(*PERSONAL).share(ANNA, True)
+    tenant = given_events(*SHARED, BEN_VIEWS)
+    assert [one.shares_analytics for one in tenant.members] == [False, False]
+    assert tenant.share(BEN, False) == ()
+    with pytest.raises(NotFound):
+        tenant.share(EVE, True)
+    [shares] = tenant.share(BEN, True)
+    assert shares == SharingRevised(tenant_id=TENANT, user_id=BEN, analytics=True)
+    sharing = given_events(*SHARED, BEN_VIEWS, shares)
+    assert [one.shares_analytics for one in sharing.members] == [False, True]
+    assert sharing.share(BEN, True) == ()
+    # Whoever left and was let in again is asked again.
+    left = MemberRemoved(tenant_id=TENANT, user_id=BEN)
+    back = given_events(*SHARED, BEN_VIEWS, shares, left, BEN_VIEWS)
+    assert [one.shares_analytics for one in back.members] == [False, False]
 
 
 def test_what_a_role_allows() -> None:
