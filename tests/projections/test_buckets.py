@@ -41,7 +41,7 @@ def key(local: datetime, width: Width) -> tuple[object, ...]:
     return parts[: {"day": 3, "month": 2, "year": 1}[width]]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(ZONES),
     st.sampled_from(WIDTHS),
@@ -70,6 +70,7 @@ def test_every_quarter_of_an_hour_is_in_the_bucket_that_a_clock_shows(
     assert len(keys - set(counted)) <= len(skipped)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ZONES), st.sampled_from(WIDTHS), st.dates(), st.dates())
 def test_days_are_in_the_bucket_of_their_date(
     name: str, width: Width, one: date, other: date
