@@ -252,7 +252,7 @@ class PostgresOperations:
     async def stage(self, operation_id: UUID, number: int, piece: bytes) -> None:
         """Keep a piece of the input of an operation that is yet to be accepted."""
         assert self._sealer is not None, "input is sealed"
-        sealed = self._sealer.seal(piece, _context(operation_id, number))
+        sealed = self._sealer.seal(piece, input_context(operation_id, number))
         await self._pipeline.run((STAGE, (operation_id, number, sealed)))
 
     async def discard(self, operation_id: UUID) -> None:
@@ -407,7 +407,7 @@ class PostgresOperations:
             [rows] = await self._pipeline.run((CHUNK, (operation_id, number)))
             if not rows:
                 return
-            yield self._sealer.open(rows[0][0], _context(operation_id, number))
+            yield self._sealer.open(rows[0][0], input_context(operation_id, number))
             number += 1
 
     async def stranded(self, limit: int) -> Sequence[tuple[UUID, str]]:
@@ -425,7 +425,8 @@ class PostgresOperations:
         return int(row[0])
 
 
-def _context(operation_id: UUID, number: int) -> bytes:
+def input_context(operation_id: UUID, number: int) -> bytes:
+    """What a piece of input is sealed with, beside the key."""
     return f"operation\x00{operation_id}\x00{number}".encode()
 
 

@@ -27,7 +27,7 @@ import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 _VERSION = b"\x01"
 _SALT, _NONCE = 16, 12
@@ -47,6 +47,15 @@ def _derive(master_key: bytes, info: bytes, salt: bytes | None = None) -> bytes:
     return HKDF(SHA256(), 32, salt, info).derive(master_key)
 
 
+def root_of(master_key: bytes) -> bytes:
+    """What secrets are derived from (32 bytes): the key itself does not follow from it.
+
+    It is HKDF's extract without a salt. What is sealed needs another extract, with its own salt, so
+    that the root of a key that was discarded opens nothing.
+    """
+    return hmac.digest(bytes(32), master_key, "sha256")
+
+
 class _Sealing(NamedTuple):
     """What this process seals with now; replaced as a whole."""
 
@@ -61,6 +70,7 @@ class Sealer:
 
     The older ones are given newest first. ``reread`` finds all keys again in that order, after a
     rotation: it is asked when something was sealed by a key that is not known, and by ``refresh``.
+    ``root`` is what secrets are derived from where the first key of all was discarded.
 
     Raises:
         ValueError: a key has not 32 bytes.
@@ -71,15 +81,17 @@ class Sealer:
         master_key: bytes,
         *older: bytes,
         reread: Callable[[], Sequence[bytes]] | None = None,
+        root: bytes | None = None,
     ) -> None:
         self._reread = reread
         self._reread_at = float("-inf")
         self._cipher = lru_cache(256)(self._derived)
         self._take((master_key, *older))
+        self._root = root_of(self._ordered[-1]) if root is None else root
 
     def __reduce__(self) -> Any:
         """Another process has the same keys and a salt of its own."""
-        return _again, (tuple(self._ordered), self._reread)
+        return _again, (tuple(self._ordered), self._reread, self._root)
 
     @property
     def generation(self) -> str:
@@ -169,9 +181,9 @@ class Sealer:
     def secret(self, purpose: str) -> bytes:
         """A key of 32 bytes for one purpose, the same in every process and after a rotation.
 
-        It is derived from the first master key that is kept.
+        It is derived from the first master key.
         """
-        return _derive(self._ordered[-1], b"mindstream/secret/" + purpose.encode())
+        return HKDFExpand(SHA256(), 32, b"mindstream/secret/" + purpose.encode()).derive(self._root)
 
     def digest(self, data: bytes, purpose: str) -> bytes:
         """A keyed digest of 32 bytes: guesses cannot be tried without the master key."""
@@ -182,8 +194,10 @@ class Sealer:
         return self.secret(purpose)
 
 
-def _again(keys: tuple[bytes, ...], reread: Callable[[], Sequence[bytes]] | None) -> Sealer:
-    return Sealer(*keys, reread=reread)
+def _again(
+    keys: tuple[bytes, ...], reread: Callable[[], Sequence[bytes]] | None, root: bytes
+) -> Sealer:
+    return Sealer(*keys, reread=reread, root=root)
 
 
 def generation_of(sealed: bytes) -> str:

@@ -2,7 +2,8 @@
 
 Owns the order of the steps. A new master key is a file first; from then on whoever starts, or
 meets something that it sealed, has it, and all processes take it up within ``SETTLED`` seconds.
-Meanwhile some still seal with the former one: what they do is found by a last look.
+Meanwhile some still seal with the former one: what they do is found by a last look. Only then, and
+if asked to, are the earlier keys discarded.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Callable
 import msgspec
 import psycopg
 
-from adapters.rotation import reseal
-from bootstrap.master_key import NotInFiles, add_generation
+from adapters.rotation import PASSING, SEALED, reseal
+from bootstrap.master_key import NotInFiles, add_generation, discard_earlier
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import WRITE, write_dsn_of
 from bootstrap.wiring.keys import sealer_of
@@ -28,13 +29,15 @@ _AGAIN = 1.0
 class Rotated(msgspec.Struct, frozen=True):
     """A rotation of the master key: the new one's number and id, and what was sealed anew where.
 
-    ``unopened`` are values that no key of ours opens; they are as they were.
+    ``unopened`` are values that no key of ours opens; they are as they were. ``discarded`` is how
+    many earlier keys are gone, None where they were to be kept.
     """
 
     generation: int
     id: str
     resealed: dict[str, int]
     unopened: dict[str, int]
+    discarded: int | None = None
 
 
 class Signing(msgspec.Struct, frozen=True):
@@ -44,13 +47,21 @@ class Signing(msgspec.Struct, frozen=True):
     signs_in: float
 
 
-def rotate_master(settings: Settings, tell: Callable[[str, int], None]) -> Rotated:
+def rotate_master(
+    settings: Settings, tell: Callable[[str, int], None], *, discard: bool = False
+) -> Rotated:
     """Make a new master key (where it is a setting: take the one that is set) and seal anew.
 
+    With ``discard`` the earlier keys are deleted when nothing is left that one of them sealed; they
+    are kept after all if there are values that cannot be opened.
+
     Raises:
-        NotInFiles: the key is a setting, and no earlier one is.
+        NotInFiles: the key is a setting, and no earlier one is, or it is to be discarded.
+        KeyChanged: another rotation came in between; nothing was discarded.
         psycopg.Error: the database does not answer. Another run goes on where this one ended.
     """
+    if discard and settings.master_key is not None:
+        raise NotInFiles
     try:
         number = add_generation(settings)
     except NotInFiles:
@@ -69,14 +80,15 @@ def rotate_master(settings: Settings, tell: Callable[[str, int], None]) -> Rotat
     ) as connection:
         while True:
             last = time.monotonic() > settled
-            done = reseal(connection, sealer, tell=tell)
+            done = reseal(connection, sealer, SEALED + PASSING if discard else SEALED, tell)
             for name, one in done.items():
                 resealed[name] = resealed.get(name, 0) + one.exchanged
             if last and not any(one.exchanged for one in done.values()):
                 break
             time.sleep(_AGAIN)
     unopened = {name: one.unopened for name, one in done.items() if one.unopened}
-    return Rotated(number, sealer.generation, resealed, unopened)
+    gone = discard_earlier(settings, sealer.generation) if discard and not unopened else None
+    return Rotated(number, sealer.generation, resealed, unopened, gone)
 
 
 async def rotate_signing(settings: Settings) -> Signing:

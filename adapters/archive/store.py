@@ -144,6 +144,18 @@ def export(
     return Exported(str(path), writer.count, checksum, count)
 
 
+def export_keys(dsn: str, path: Path) -> int:
+    """Write people's wrapped data keys as they are now to a file; how many people.
+
+    Raises:
+        psycopg.Error, OSError: they could not be read or written.
+    """
+    with _connected(dsn) as connection, replacing(path) as file:
+        connection.read_only = True
+        with connection.transaction():
+            return key_files.write(connection, file)
+
+
 def check(path: Path, tell: Tell = lambda done, of: None) -> Reader:
     """Read the whole archive without writing anything.
 

@@ -307,7 +307,7 @@ class PostgresEventStore:
         else:
             principal, key = idempotency.principal, idempotency.key
             request_hash = idempotency.request_hash
-            sealed = self._sealer.seal(_pack(response), _context(principal, key))
+            sealed = self._sealer.seal(_pack(response), answer_context(principal, key))
         pending = Pending(
             tenant_id=context.tenant_id,
             actor=context.actor,
@@ -337,7 +337,7 @@ class PostgresEventStore:
     ) -> Exception:
         if asked != stored:
             return KeyReused("the idempotency key belongs to another request")
-        plain = self._sealer.open(sealed, _context(principal, key))
+        plain = self._sealer.open(sealed, answer_context(principal, key))
         return Replayed(_unpack_response(plain), position)
 
     async def _snapshot(
@@ -375,7 +375,8 @@ class PostgresEventStore:
         return open_snapshot(cipher, data, stream_id, version)
 
 
-def _context(principal: str, key: str) -> bytes:
+def answer_context(principal: str, key: str) -> bytes:
+    """What an answer kept for retries is sealed with, beside the key."""
     return f"idempotency\x00{principal}\x00{key}".encode()
 
 

@@ -6,14 +6,14 @@ import functools
 
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.sealing import Sealer
-from bootstrap.master_key import master_keys
+from bootstrap.master_key import master_keys, root_of_secrets
 from bootstrap.settings import Settings
 
 
 def sealer_of(settings: Settings) -> Sealer:
     """Seals and opens with the master keys that the settings lead to, and takes up new ones."""
     again = functools.partial(master_keys, settings)
-    return Sealer(*again(), reread=again)
+    return Sealer(*again(), reread=again, root=root_of_secrets(settings))
 
 
 def subject_keys_of(settings: Settings) -> SubjectKeys:

@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.master_key import NotInFiles, add_generation, master_keys
+from adapters.sealing import Sealer, Unsealable
+from bootstrap.master_key import (
+    KeyChanged,
+    NotInFiles,
+    add_generation,
+    discard_earlier,
+    master_keys,
+)
 from bootstrap.settings import Settings, SettingsError, load
+from bootstrap.wiring.keys import sealer_of
 
 
 def settings_in(home: Path) -> Settings:
@@ -63,3 +71,36 @@ def test_a_broken_file_is_told_and_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "master.key").write_text("short")
     with pytest.raises(ValueError, match="base64 of 32 bytes"):
         master_keys(settings_in(tmp_path))
+
+
+def test_discarded_keys_are_gone_and_what_is_derived_stays(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    at_first = sealer_of(settings)
+    sealed = at_first.seal(b"secret", b"")
+    add_generation(settings)
+    add_generation(settings)
+    running = sealer_of(settings)
+    [newest, *_] = master_keys(settings)
+    with pytest.raises(KeyChanged):
+        discard_earlier(settings, at_first.generation)
+    assert len(master_keys(settings)) == 3
+    assert discard_earlier(settings, running.generation) == 2
+    assert master_keys(settings) == (newest,)
+    assert discard_earlier(settings, running.generation) == 0
+    started = sealer_of(settings)
+    with pytest.raises(Unsealable):
+        started.open(sealed, b"")
+    running.refresh()
+    assert started.secret("x") == running.secret("x") == at_first.secret("x")
+    assert (tmp_path / "master.root").stat().st_mode & 0o777 == 0o600
+    # No number is used again: somebody may keep a copy of what had it.
+    assert add_generation(settings) == 4
+    assert discard_earlier(settings, sealer_of(settings).generation) == 1
+    assert sealer_of(settings).secret("x") == at_first.secret("x")
+    assert add_generation(settings) == 5
+
+
+def test_what_is_derived_is_the_same_as_ever() -> None:
+    """Cursors, links and digests in clients' hands were made by this value."""
+    secret = "67ab86969e534d056602222305350b15a74fb0f4d02bdb21ad5a1dc3a225b4ca"
+    assert Sealer(bytes(range(32))).secret("cursors").hex() == secret

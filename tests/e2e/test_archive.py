@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import OPERATOR, WITHOUT_LIMITS
-from tests.support.people import Person
+from tests.support.people import People, Person
 from tests.support.servers import wait_until
 from tests.support.upped import Up, prepared
 
@@ -30,11 +30,24 @@ def archive(up: Up, person: Person, tmp_path: Path) -> Path:
     return path
 
 
+def erased_since(up: Up, leaving: Person, keys: Path) -> None:
+    """Somebody is erased, and the key file becomes that of today."""
+    asked = leaving.post("/v1/me/erasure")
+    assert asked.status_code == 202, asked.text
+    assert leaving.ended(asked.headers["Location"])[0]["state"] == "succeeded"
+    refused = up.cli("keys", "export", str(keys))
+    assert refused.returncode == 4, "a key file that is there is not replaced unasked"
+    exported = up.cli("keys", "export", str(keys), "--yes", "--json")
+    assert exported.returncode == 0, exported.stderr
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_archive_is_restored_elsewhere_and_only_there(
-    up: Up, archive: Path, tmp_path: Path
+    up: Up, archive: Path, people: People, tmp_path: Path
 ) -> None:
+    leaving = people.new()
     refused = up.cli("events", "import", str(archive), "--json")
     assert (refused.returncode, refused.stdout) == (4, "")
     kept = up.cli("events", "export", str(archive))
@@ -42,10 +55,13 @@ def test_an_archive_is_restored_elsewhere_and_only_there(
 
     packed = tmp_path / "events.zst"
     keys = tmp_path / "keys.jsonl"
+    written = {"date": "2026-03-01", "title": "Words of somebody who is erased", "content": "x"}
+    assert leaving.post("/v1/journal/entries", written).status_code == 201
     exported = up.cli("events", "export", str(packed), "--zstd", "--keys", str(keys))
     assert exported.returncode == 0, exported.stderr
     assert packed.stat().st_size < archive.stat().st_size
     assert b"A day to carry along" not in archive.read_bytes()
+    erased_since(up, leaving, keys)
 
     without_operator = {
         name: value for name, value in WITHOUT_LIMITS.items() if "OPERATOR" not in name
@@ -85,6 +101,8 @@ def test_an_archive_is_restored_elsewhere_and_only_there(
             found = client.get("/v1/ops/audit", params={"action": "journal.EntryWritten"})
             titles = [item["after"]["title"] for item in found.json()["data"]]
             assert "A day to carry along" in titles
+            assert {"erased": True} in titles
+            assert written["title"] not in found.text
         again = tmp_path / "again.jsonl"
         assert other.cli("events", "export", str(again)).returncode == 0
         assert again.read_bytes().startswith(whole[: whole.rindex(b"\n", 0, -1)])

@@ -8,16 +8,22 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 import pytest
 from joserfc.util import urlsafe_b64decode
 
-from adapters.rotation import SEALED
+from adapters.archive.keys import OtherMasterKey, read
+from adapters.event_store.subject_keys import SubjectKeys
+from adapters.rotation import PASSING, SEALED
+from bootstrap.settings import load
+from bootstrap.wiring.keys import sealer_of
 from tests.e2e.conftest import WITHOUT_LIMITS
-from tests.support.people import ENTRY, PASSWORD, People, Person, people_at
+from tests.support.people import ENTRY, PASSWORD, People, Person, people_at, token_of
 from tests.support.servers import Database, wait_until
 from tests.support.upped import Up, prepared
 
@@ -147,6 +153,58 @@ def test_a_rotation_of_the_master_key_under_load(system: Up, crowd: People) -> N
     assert rebuilt.returncode == 0, rebuilt.stderr
     result = json.loads(rebuilt.stdout)
     assert (result[0] if isinstance(result, list) else result)["equal"]
+
+
+def test_discarded_master_keys_open_no_backup_of_before(
+    system: Up, crowd: People, tmp_path: Path
+) -> None:
+    leaving, staying = crowd.new(), crowd.new()
+    leaving.write("2020-01-01")
+    key = {"Idempotency-Key": "kept"}
+    body = {**ENTRY, "date": "2020-01-01"}
+    kept = staying.post("/v1/journal/entries", body, headers=key)
+    fresh = token_of(staying.write("2020-01-02"))
+    page = staying.get("/v1/journal/entries?limit=1", headers=fresh).json()
+    cursor = page["meta"]["next_cursor"]
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    assert system.cli("keys", "export", str(old)).returncode == 0
+    asked = leaving.post("/v1/me/erasure")
+    assert leaving.ended(asked.headers["Location"])[0]["state"] == "succeeded"
+    asks = system.cli("keys", "rotate", "master", "--discard-old")
+    assert asks.returncode == 4
+    with using(crowd) as failed:
+        done = system.cli("keys", "rotate", "master", "--discard-old", "--yes", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert failed == []
+    told = json.loads(done.stdout)
+    assert told["discarded"] >= 1
+    assert told["resealed"]["idempotency.response"] >= 1
+    assert [path.name for path in system.home.glob("master.key*")] == ["master.key"]
+    for each in PASSING:
+        query = f"SELECT DISTINCT substring({each.column} FROM 2 FOR 4) FROM {each.table}"
+        assert column(system, query) in ([], [bytes.fromhex(told["id"])]), each
+
+    # The keys of before the erasure are worthless, those of today open everybody but who left.
+    ours = SubjectKeys(sealer_of(load({}, home=system.home)))
+    with pytest.raises(OtherMasterKey):
+        read(old, ours)
+    assert system.cli("keys", "export", str(new)).returncode == 0
+    found = {str(one.subject_id): one.wrapped for one in read(new, ours)}
+    assert found[leaving.id] is None
+    assert found[staying.id] is not None
+
+    # Nothing that a client holds has become worthless, whoever answers.
+    for name in ("read-api", "write-api"):
+        psutil.Process(system.processes()[name]["pid"]).kill()
+    wait_until(
+        lambda: staying.get("/v1/me").status_code == 200, seconds=20, what="the APIs are back"
+    )
+    again = staying.post("/v1/journal/entries", body, headers=key)
+    assert (again.status_code, again.headers.get("Idempotency-Replayed")) == (201, "true")
+    assert again.content == kept.content
+    rest = staying.get("/v1/journal/entries", params={"limit": 1, "cursor": cursor})
+    assert rest.status_code == 200, rest.text
+    assert rest.json()["data"][0]["date"] == "2020-01-01"
 
 
 def test_a_rotation_of_the_signing_key_under_load(system: Up, crowd: People) -> None:
