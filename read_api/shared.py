@@ -1,9 +1,9 @@
 """Answers from the cache that all processes share, or else from the read models.
 
 Whoever asks for what somebody in this process is just reading waits for that; of several processes
-one reads while the others wait for it, a moment at most. The cache has 50 ms for all that it is
-asked on behalf of one request. When it takes longer, or is away, it is left alone for a second and
-everything is read as if there were none.
+one reads while the others wait for it, a moment at most. The cache has 50 ms for an answer. When
+it takes longer, or is away, it is left alone for a second and everything is read as if there were
+none.
 
 Owns when the cache is asked and what is made of its answers. What is still good is decided by the
 cache (``projections.caching``).
@@ -27,15 +27,15 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 BUDGET = 0.05
-"""Seconds that the cache has for one request."""
+"""Seconds that the cache has for an answer."""
 REST = 1.0
 """Seconds for which it is left alone after it did not answer."""
 SLOW = 10.0
 """Seconds of reading after which a value is not kept."""
 _FILLS = 200
 """Values on their way to the cache at most; more than that are not kept."""
-_PAUSES = (0.002, 0.004, 0.008, 0.016)
-"""Seconds between looks whether another process has read it."""
+_PAUSES = (0.04, 0.08, 0.16, 0.32)
+"""Between looks whether another process has read it, as shares of the budget."""
 
 _hits = Counter("mindstream_cache_hits", "Answers that the shared cache had.", ["cache"])
 _misses = Counter("mindstream_cache_misses", "Answers that it had not, or not any more.", ["cache"])
@@ -64,12 +64,14 @@ class _Flight(msgspec.Struct, frozen=True):
 class Shared:
     """Reads through ``cache``; without one it only sees to it that nothing is read twice at once.
 
-    ``changes`` tells what a value must include to be given to anybody now.
+    ``changes`` tells what a value must include to be given to anybody now, ``budget`` is how many
+    seconds the cache has for an answer.
     """
 
-    def __init__(self, cache: Cache | None, changes: Changes) -> None:
+    def __init__(self, cache: Cache | None, changes: Changes, *, budget: float = BUDGET) -> None:
         self._cache = cache
         self._changes = changes
+        self._budget = budget
         self._flights: dict[Place, _Flight] = {}
         self._fills: set[asyncio.Task[None]] = set()
         self._away_until = 0.0
@@ -106,7 +108,7 @@ class Shared:
     async def close(self) -> None:
         """Wait for what is on its way to the cache."""
         if self._fills:
-            await asyncio.wait(self._fills, timeout=2 * BUDGET)
+            await asyncio.wait(self._fills, timeout=2 * self._budget)
 
     def _landed(self, place: Place, task: asyncio.Task[Any]) -> None:
         flight = self._flights.get(place)
@@ -150,19 +152,17 @@ class Shared:
     ) -> Kept | Missed | None:
         """What the cache has, once nobody else reads it or for long enough; None: it is away."""
         assert self._cache is not None
-        deadline = asyncio.get_running_loop().time() + BUDGET
-        found: Kept | Missed | None = None
         for pause in (*_PAUSES, None):
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout(self._budget):
                     found = await self._cache.fetch(place, needed, basis, lease)
             except (TimeoutError, CacheAway):
                 self._is_away(place.kind.name)
                 return None
             if isinstance(found, Kept) or found.mine or pause is None:
-                break
-            await asyncio.sleep(pause)
-        return found
+                return found
+            await asyncio.sleep(pause * self._budget)
+        raise AssertionError("the last look returns")
 
     def _fill_soon(self, place: Place, stamp: Stamp, value: bytes, lease: str) -> None:
         """Nobody waits for it."""
@@ -174,7 +174,7 @@ class Shared:
     async def _fill(self, place: Place, stamp: Stamp, value: bytes, lease: str) -> None:
         assert self._cache is not None
         try:
-            async with asyncio.timeout(BUDGET):
+            async with asyncio.timeout(self._budget):
                 await self._cache.fill(place, stamp, value, lease)
         except (TimeoutError, CacheAway):
             self._is_away(place.kind.name)

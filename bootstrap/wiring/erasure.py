@@ -20,12 +20,14 @@ def erasing_of(settings: Settings, side: WriteSide, engine: DirectEngine) -> Era
     return Erasing(
         operations=side.operations,
         store=side.store,
-        first=stores(side.bulk, [LOGINS]),
+        first=[
+            *stores(side.bulk, [LOGINS]),
+            KeptAnswers(RedisCache(side.cache, KINDS).forget),
+        ],
         key=DataKey(side.bulk, side.keys),
         then=[
             Sent(SentMail(side.bulk, folder)),
             *stores(side.bulk, STORES),
-            KeptAnswers(RedisCache(side.cache, KINDS).forget),
             Attached(side.files.objects),
         ],
         models=engine,

@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx
 import msgspec
 import pytest
+import redis.asyncio as redis
 
 from bootstrap import wiring
 from bootstrap.engine import DirectEngine
@@ -67,10 +68,24 @@ async def diarist(api: httpx.AsyncClient) -> Somebody:
     return person
 
 
+async def kept_in_redis(settings: Settings, person: Somebody) -> set[str]:
+    """What of the person the cache keeps, and what waits to be kept."""
+    assert settings.redis_url is not None
+    async with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
+        kept = {f"user:{person.id}:profile", f"journals:user:{person.id}:recent"}
+        return kept & {key async for key in client.scan_iter(f"*{person.id}*")}
+
+
 async def test_who_goes_on_with_an_erasure_reports_what_the_first_one_did(
-    api: httpx.AsyncClient, erasing: Erasing
+    settings: Settings, api: httpx.AsyncClient, erasing: Erasing
 ) -> None:
     person = await diarist(api)
+
+    async def is_kept() -> bool:
+        await api.get("/v1/journal/entries", headers=person.headers)
+        return bool(await kept_in_redis(settings, person))
+
+    await eventually_async(is_kept)
     key = {"idempotency-key": "once"}
     asked = await api.post("/v1/me/erasure", headers={**person.headers, **key})
     assert asked.status_code == 202
@@ -93,6 +108,8 @@ async def test_who_goes_on_with_an_erasure_reports_what_the_first_one_did(
     assert away.asked == [UUID(person.id)] * 2
     erased = result["erased"]
     assert erased["away"] == 7
+    assert erased["cache"] == 1
+    assert not await kept_in_redis(settings, person)
     assert erased["subject_keys"] == erased["journal_entries"] == erased["accounts_people"] == 1
     assert erased["accounts_credentials"] == 1
     assert erased["accounts_refresh_tokens"] == erased["accounts_logins"] == 2

@@ -82,3 +82,58 @@ async def test_a_notice_that_cannot_be_read_costs_caches_only(
         await eventually_async(heard)
         projector.execute("UPDATE projection_checkpoints SET position = 3")
         assert await watch.passed(3, NAME, within=5) is None  # it still listens and polls
+
+
+async def test_what_others_keep_is_judged_by_positions_and_by_repairs(
+    empty_database: Database, projector: checkpoints.Connection
+) -> None:
+    nobody = UUID(int=8)
+    projector.execute("UPDATE projection_checkpoints SET position = 5")
+    async with watching(empty_database) as watch:
+        assert (watch.since(SOMEBODY), watch.since(nobody)) == (5, 5)
+        before = watch.basis(NAME)
+        assert before is not None
+        with projector.transaction():
+            projector.execute("UPDATE projection_checkpoints SET position = 7")
+            notify(projector, 7, {NAME: None}, {SOMEBODY})
+        assert await watch.passed(7, NAME, within=5) is None
+        assert (watch.since(SOMEBODY), watch.since(nobody)) == (7, 5)
+        assert watch.basis(NAME) == before
+
+        # A repair: whose rows it changed is not told, and positions stand still.
+        with projector.transaction():
+            checkpoints.revise(projector, NAME)
+            notify(projector, 7, {NAME: None}, None)
+
+        async def repaired() -> bool:
+            assert watch.basis(NAME) != before or watch.since(nobody) == 5
+            return watch.basis(NAME) not in (None, before)
+
+        await eventually_async(repaired)
+        assert watch.since(nobody) == 7
+        assert watch.basis("another") == ""
+
+
+async def test_what_waits_in_quarantine_is_not_to_be_kept(
+    empty_database: Database, projector: checkpoints.Connection
+) -> None:
+    async with watching(empty_database) as watch:
+        assert watch.basis(NAME) is not None
+        projector.execute(
+            "INSERT INTO projection_quarantine (id, projection, stream_id, position, topic, error,"
+            " state) VALUES (gen_random_uuid(), %s, 's', 1, 't', 'e', 'parked')",
+            (NAME,),
+        )
+
+        async def unknown() -> bool:
+            return watch.basis(NAME) is None
+
+        await eventually_async(unknown)
+        assert watch.basis("another") is not None
+        projector.execute("UPDATE projection_quarantine SET settled = true")
+        checkpoints.revise(projector, NAME)
+
+        async def known() -> bool:
+            return watch.basis(NAME) not in (None, "")
+
+        await eventually_async(known)
