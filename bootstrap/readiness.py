@@ -1,25 +1,28 @@
-"""What ``/health/ready`` looks at: both databases, the cache, and how far projections are.
+"""What ``/health/ready`` looks at: databases, the stores beside them, and how far projections are.
 
-Owns the looking and the judgement which of them can be done without.
+Owns the looking and the judgement which of them can be done without: all but the databases that
+hold events and read models. What does not answer in time is reported, and holds up nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
-import psycopg
 import redis.asyncio as redis
-from redis.exceptions import RedisError
 
 from adapters.http.health import Check, CheckStatus, ProjectionHealth
 from adapters.postgres.pipeline import Pipeline, Statement
 from projections.engine.telemetry import STATUSES, statuses_of
 
 PATIENCE = 3.0
-"""Seconds that a dependency has for an answer."""
+"""Seconds that a database has for an answer."""
+SHORT = 1.0
+"""Seconds that a store has that can be done without."""
+
+Probe = Callable[[], Awaitable[object]]
+"""Asks a store whether it is there; raises whatever it likes if not."""
 
 _PING = Statement("ping", "SELECT 1", ())
 _STATUSES = Statement("projection_statuses", STATUSES, ())
@@ -28,22 +31,31 @@ _STATUSES = Statement("projection_statuses", STATUSES, ())
 class Dependencies:
     """``adapters.http.health.Readiness`` of an API.
 
-    ``pipelines`` are the databases by name; without one of them nothing works.
+    ``pipelines`` are the databases by name; without one of them nothing works. ``stores`` are asked
+    by name as well, beside the cache (``search``, ``timeseries``): without one of them the answers
+    are 503 that need it, and all others go on.
     """
 
     def __init__(
-        self, pipelines: dict[str, Pipeline], cache: redis.Redis, statuses: Pipeline
+        self,
+        pipelines: Mapping[str, Pipeline],
+        cache: redis.Redis,
+        statuses: Pipeline,
+        stores: Mapping[str, Probe] | None = None,
     ) -> None:
         self._pipelines = pipelines
-        self._cache = cache
         self._statuses = statuses
+        self._stores: dict[str, Probe] = {"cache": cache.ping, **(stores or {})}
 
     async def checks(self) -> dict[str, Check]:
         """Ask all of them at once."""
-        names = [*self._pipelines, "cache"]
+        names = [*self._pipelines, *self._stores]
         found = await asyncio.gather(
-            *(_look(each.run((_PING, ())), "unavailable") for each in self._pipelines.values()),
-            _look(self._ping_cache(), "degraded"),
+            *(
+                _look(each.run((_PING, ())), "unavailable", PATIENCE)
+                for each in self._pipelines.values()
+            ),
+            *(_look(probe(), "degraded", SHORT) for probe in self._stores.values()),
         )
         return dict(zip(names, found, strict=True))
 
@@ -55,15 +67,12 @@ class Dependencies:
             for each in statuses_of(rows)
         ]
 
-    async def _ping_cache(self) -> Any:
-        return await self._cache.ping()
 
-
-async def _look(question: Awaitable[Any], otherwise: CheckStatus) -> Check:
+async def _look(question: Awaitable[object], otherwise: CheckStatus, patience: float) -> Check:
     began = time.perf_counter()
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             await question
-    except (psycopg.Error, RedisError, OSError, TimeoutError) as error:
+    except Exception as error:  # noqa: BLE001  each store has errors of its own
         return Check(otherwise, type(error).__name__, None)
     return Check("ok", "answers", round((time.perf_counter() - began) * 1000, 3))

@@ -5,11 +5,8 @@ The short form runs with all tests; ``make test-faults`` adds ``--long``, which 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import signal
-import threading
 import time
 from typing import Any
 
@@ -19,7 +16,14 @@ import pytest
 
 from tests.support.generated_diary import GeneratedDiary
 from tests.support.people import ENTRY, PASSWORD, People, Person, token_of
-from tests.support.rough import is_there_once, kill, pid_of, wait_for_another, writing
+from tests.support.rough import (
+    held_down,
+    is_there_once,
+    kill,
+    pid_of,
+    wait_for_another,
+    writing,
+)
 from tests.support.servers import wait_until
 from tests.support.upped import Up
 
@@ -156,20 +160,7 @@ def _within_ten_seconds(answer: httpx.Response) -> httpx.Response:
 def test_without_the_cache(rough: Up, crowd: People, number: signal.Signals) -> None:
     person = crowd.new()
     written = person.write("2024-01-01")
-    stopping = threading.Event()
-    pids: list[int] = []
-
-    def hold_down() -> None:
-        """Whenever one runs, it does not."""
-        while not stopping.wait(0.02):
-            pid = pid_of(rough, "valkey")
-            if not pids or pids[-1] != pid or number == signal.SIGKILL:
-                pids.append(kill(rough, "valkey", number))
-
-    holding = threading.Thread(target=hold_down)
-    holding.start()
-    try:
-        wait_until(lambda: pids, what="the cache is gone")
+    with held_down(rough, "valkey", number):
         again = _within_ten_seconds(person.patch(written.headers["Location"], {"title": "on"}, 1))
         assert again.status_code == 200
         read = _within_ten_seconds(person.get("/v1/journal/entries", headers=token_of(again)))
@@ -184,12 +175,6 @@ def test_without_the_cache(rough: Up, crowd: People, number: signal.Signals) -> 
         assert ready.json()["status"] == "degraded"
         path = person.begin_import(DIARY.raw)
         number_of_days = len(DIARY.entries)
-    finally:
-        stopping.set()
-        holding.join()
-        for pid in set(pids):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
     operation, fresh = person.ended(path)
     assert operation["result"]["accepted"] == number_of_days
     assert len(person.whole_list(fresh)) == number_of_days + 1

@@ -43,6 +43,31 @@ def wait_for_another(up: Up, name: str, pid: int, *, seconds: float = 20) -> Non
     wait_until(lambda: pid_of(up, name) != pid, seconds=seconds, what=f"{name} is started again")
 
 
+@contextmanager
+def held_down(up: Up, name: str, number: signal.Signals) -> Iterator[None]:
+    """Whenever the process runs it is stopped (``SIGSTOP``) or killed, until the block ends."""
+    stopping = threading.Event()
+    pids: list[int] = []
+
+    def hold_down() -> None:
+        while not stopping.wait(0.02):
+            pid = pid_of(up, name)
+            if not pids or pids[-1] != pid or number == signal.SIGKILL:
+                pids.append(kill(up, name, number))
+
+    holding = threading.Thread(target=hold_down)
+    holding.start()
+    try:
+        wait_until(lambda: pids, what=f"{name} is gone")
+        yield
+    finally:
+        stopping.set()
+        holding.join()
+        for pid in set(pids):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
 class Acknowledged:
     """Answers that writers were given, and when."""
 
