@@ -29,7 +29,8 @@ class Kind(msgspec.Struct, frozen=True):
 
     ``name`` is permanent: the label of its metrics. ``key`` names it in the cache, with ``{user}``
     and, where it has parts, ``{part}``. ``lifetime`` is in seconds. ``views`` are the projections
-    that it is read from, ``takes`` the events that make it void.
+    that it is read from, ``takes`` the events that make it void. A ``cheap`` one takes hardly
+    longer to read than to ask for: where it is known to be void nobody asks.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Kind(msgspec.Struct, frozen=True):
     views: tuple[str, ...]
     takes: tuple[type[Event], ...]
     parts: tuple[str, ...] = ("",)
+    cheap: bool = False
 
     def key_of(self, user_id: UUID, part: str = "") -> str:
         """Where the value lies."""
@@ -137,6 +139,10 @@ class Changes(Protocol):
 
     def since(self, user_id: UUID) -> int | None:
         """The last position at which this person's rows may have changed; None: nobody tells."""
+        ...
+
+    def told(self, user_id: UUID) -> int:
+        """The position of the last change that was told of this very person; 0: none lately."""
         ...
 
     def basis(self, *projections: str) -> str | None:

@@ -34,6 +34,8 @@ SLOW = 10.0
 """Seconds of reading after which a value is not kept."""
 _FILLS = 200
 """Values on their way to the cache at most; more than that are not kept."""
+_REMEMBERED = 50_000
+"""Cheap values of which it is remembered after which change they were read."""
 _PAUSES = (0.04, 0.08, 0.16, 0.32)
 """Between looks whether another process has read it, as shares of the budget."""
 
@@ -73,6 +75,7 @@ class Shared:
         self._changes = changes
         self._budget = budget
         self._flights: dict[Place, _Flight] = {}
+        self._read_after: dict[Place, int] = {}
         self._fills: set[asyncio.Task[None]] = set()
         self._away_until = 0.0
 
@@ -93,7 +96,7 @@ class Shared:
         """
         needed = self._changes.since(place.user_id)
         basis = self._changes.basis(*place.kind.views)
-        if needed is None or basis is None:
+        if needed is None or basis is None or (place.kind.cheap and self._is_void(place)):
             return await load()
         flight = self._flights.get(place)
         if flight is None or flight.position < needed or flight.basis != basis:
@@ -109,6 +112,16 @@ class Shared:
         """Wait for what is on its way to the cache."""
         if self._fills:
             await asyncio.wait(self._fills, timeout=2 * self._budget)
+
+    def _is_void(self, place: Place) -> bool:
+        """Whether its person is known to have changed since it was last read here."""
+        told = self._changes.told(place.user_id)
+        if not told or self._read_after.get(place) == told:
+            return False
+        if len(self._read_after) >= _REMEMBERED:
+            self._read_after.clear()
+        self._read_after[place] = told
+        return True
 
     def _landed(self, place: Place, task: asyncio.Task[Any]) -> None:
         flight = self._flights.get(place)

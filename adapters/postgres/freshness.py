@@ -136,6 +136,10 @@ class ProjectionWatch:
             return None
         return max(self._changed.get(user_id, 0), self._all_changed)
 
+    def told(self, user_id: UUID) -> int:
+        """The position of the last change that was told of this very person; 0: none lately."""
+        return self._changed.get(user_id, 0)
+
     def basis(self, *projections: str) -> str | None:
         """What changes when rows of these change otherwise than by the next event."""
         known, waiting = self._revisions, self._quarantined

@@ -16,6 +16,7 @@ RECENT = Kind(
     lifetime=5 * 60,
     views=(Entries.name,),
     takes=Entries.takes,
+    cheap=True,
 )
 
 

@@ -30,9 +30,13 @@ class Changes:
     def __init__(self) -> None:
         self.position: int | None = 0
         self.on: str | None = "b"
+        self.last_told = 0
 
     def since(self, user_id: UUID) -> int | None:
         return self.position
+
+    def told(self, user_id: UUID) -> int:
+        return self.last_told
 
     def basis(self, *projections: str) -> str | None:
         return self.on
@@ -115,6 +119,23 @@ async def test_what_changed_since_is_read_again(
     assert await shared.read(PLACE, 3, load, FORM) == 2
     changes.on = "swapped"
     assert await shared.read(PLACE, 3, load, FORM) == 3
+
+
+async def test_for_what_is_cheap_nobody_asks_right_after_a_change(
+    cache: MemoryCache, changes: Changes, load: Counting
+) -> None:
+    place = Place(msgspec.structs.replace(KIND, cheap=True), ANN)
+    shared = Shared(cache, changes)
+    assert await shared.read(place, 0, load, FORM) == 1
+    await shared.close()
+    hits, misses = counted("hits"), counted("misses")
+    changes.position = changes.last_told = 3
+    assert await shared.read(place, 3, load, FORM) == 2
+    assert (counted("hits"), counted("misses")) == (hits, misses)
+    assert await shared.read(place, 3, load, FORM) == 3  # nobody kept it
+    await shared.close()
+    assert await shared.read(place, 3, load, FORM) == 3
+    assert (counted("hits") - hits, counted("misses") - misses) == (1, 1)
 
 
 async def test_many_at_once_read_once(cache: MemoryCache, changes: Changes, load: Counting) -> None:

@@ -16,6 +16,7 @@ from bootstrap import wiring
 from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
 from projections.engine.rebuild import Options
+from read_api import recent
 from tests.support.apps import lifespan, served
 from tests.support.somebody import Somebody, somebody
 from tests.support.waiting import eventually_async
@@ -88,14 +89,20 @@ async def spoil(settings: Settings, person: Somebody) -> None:
 
 
 async def test_what_one_process_has_read_another_gives(
-    settings: Settings, api: httpx.AsyncClient, other: httpx.AsyncClient
+    settings: Settings,
+    api: httpx.AsyncClient,
+    other: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(recent, "LIFETIME", 0.0)  # each asks the shared cache every time
     person = await somebody(api)
     await write(person, 1)
     page, me = await read(api, person, ENTRIES), await read(api, person, "/v1/me")
     assert [entry["title"] for entry in page] == ["day 1"]
     assert me["statistics"]["total_entries"] == 1
-    await is_shared(api, person, "/v1/me", "profile")
+    for client in (api, other):
+        await is_shared(client, person, "/v1/me", "profile")
+        await is_shared(client, person, ENTRIES, "recent")
     await spoil(settings, person)
     before = counted("hits", "recent")
     assert await read(other, person, ENTRIES) == page
