@@ -174,6 +174,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[float, msgspec.Meta(gt=0, le=60)],
         _says("Seconds of silence after which a stream sends a comment to stay open"),
     ] = 15.0
+    model_url: Annotated[
+        str | None,
+        _says("Base of an OpenAI-compatible API that tells insights; unset: the local analyser"),
+    ] = None
+    model: Annotated[str, _says("Name of the model there")] = "gpt-4o-mini"
+    model_key: Annotated[str | None, _says("API key for it", secret=True)] = None
+    model_timeout: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=3600)],
+        _says("Seconds that one answer of it may take"),
+    ] = 120.0
+    model_chars: Annotated[
+        Annotated[int, msgspec.Meta(ge=12_000, le=4_000_000)],
+        _says("Characters of entries that are sent to it at once; more is read in parts"),
+    ] = 48_000
 
     rebuild_changed_projections: Annotated[
         bool, _says("Rebuild a view by itself when its version has changed; else it waits")

@@ -17,6 +17,7 @@ from projections.flags.definitions import Definitions
 from projections.journal.daily import Daily
 from projections.journal.days import Days
 from projections.journal.entries import Entries
+from projections.journal.insights import Insights
 from projections.journal.mood_events import MoodEvents
 from projections.journal.tags import Tags
 from projections.ops.audit import Audit
@@ -39,6 +40,7 @@ VIEWS: tuple[RowView[Any], ...] = (
     Activities(),
     ActivityCounts(),
     MoodEvents(),
+    Insights(),
     Definitions(),
     AUDIT,
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Literal
 
 Language = Literal["en", "pt"]
@@ -66,6 +67,14 @@ STOP = frozenset(
         " showed shown show gave become became become speak turn turned live lived none alone"
         " vexed sorry pleasant fair merry expect brave infinite excellent excellently extraordinary"
         " trouble rest close news goes manner sure certain fetch carried carry lie leave"
+        " please tells tell dark order change houre hours general town doubt among enough"
+        " proposition deserve deserves whit posture deal purpose expects expense neither writing"
+        " written wrote write read reading eat eating drink drinking break breaking letter called"
+        " calling begin began begun hard open opened advice vow occasion fallen resolve joined"
+        " beg chamber stairs purposely walk walking excuse mean means opinion busy quiet coach face"
+        " fear fears journal journals visit heart eye eyes word words consideration"
+        " wrong bear bears fellow fellows corner comfort exceeding angry idle idly mixing laid"
+        " perceive parts share shares chance case cases idea ideas kinds sense moment moments"
         # Portuguese
         " ao aos aquela aquelas aquele aqueles aquilo as até com como da das de dela delas dele"
         " deles depois do dos e ela elas ele eles em entre era eram essa essas esse esses esta"
@@ -91,6 +100,7 @@ _SMALL_PT = frozenset(
 )
 
 
+@lru_cache(65_536)
 def fold(word: str) -> str:
     """A word in lower case, straight apostrophes, without a possessive ending."""
     folded = unicodedata.normalize("NFC", word).lower().replace("’", "'")

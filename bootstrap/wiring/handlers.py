@@ -19,6 +19,7 @@ import read_api.flags
 import read_api.journal
 import read_api.journal_attachments
 import read_api.journal_history
+import read_api.journal_insights
 import read_api.journal_overview
 import read_api.keys
 import read_api.live
@@ -34,6 +35,7 @@ import write_api.github
 import write_api.journal
 import write_api.journal_attachments
 import write_api.journal_import
+import write_api.journal_insights
 import write_api.keys
 import write_api.leaving
 import write_api.logins
@@ -68,6 +70,7 @@ from projections.accounts.people import Totals
 from projections.following import Feed
 from projections.journal.days import streak_and_statistics
 from projections.reading import Freshness, Reader, SeriesReader
+from read_api.journal_insights import Viewed
 from read_api.shared import Shared
 from workers.broker import Offers
 from write_api.answering import Answering, Dispatch
@@ -87,6 +90,7 @@ def totals_of(reader: Reader) -> Any:
 ERRORS: dict[type[Exception], Mapper] = {
     **write_api.journal.ERRORS,
     **write_api.journal_attachments.ERRORS,
+    **write_api.journal_insights.ERRORS,
     **write_api.logins.ERRORS,
     **write_api.second_factor.ERRORS,
     **write_api.github.ERRORS,
@@ -126,6 +130,7 @@ class Reading(msgspec.Struct, frozen=True):
     shared: Shared
     files: Files
     series: SeriesReader
+    viewed: Viewed
 
 
 def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
@@ -162,6 +167,9 @@ def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
             offers,
             uuid7,
             max_bytes=side.settings.max_import_bytes,
+        ),
+        *write_api.journal_insights.routes(
+            answering, side.bus.dispatch, side.store, side.operations, offers, uuid7
         ),
         *write_api.exports.routes(answering, side.store, side.operations, offers, uuid7),
         *write_api.erasure.routes(
@@ -217,6 +225,9 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
             parts.files.signed,
         ),
         *read_api.journal_overview.routes(parts.reader, parts.freshness, parts.cursors),
+        *read_api.journal_insights.routes(
+            parts.reader, parts.freshness, parts.cursors, parts.viewed
+        ),
         *read_api.operations.routes(
             parts.operations, lambda operation: read_api.exports.with_link(operation, parts.links)
         ),
