@@ -1,8 +1,8 @@
 """Looks at insights: told by the read API, kept in a table, made into events by the scheduler.
 
-The read API commands nothing and a GET waits for no write. What it tells here is at most one row for
-an insight and a day, written beside the answer; where the database is away it is lost, and the look
-with it. ``take`` gives what was told to whoever appends, and forgets it only then.
+The read API commands nothing and a GET waits for no write. What it tells here is at most one row
+for an insight and a day, written beside the answer; where the database is away it is lost, and the
+look with it. ``append_views`` makes events of what was told, and forgets it only then.
 """
 
 from __future__ import annotations

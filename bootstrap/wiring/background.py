@@ -24,6 +24,7 @@ from bootstrap.wiring.caching import invalidating
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
 from bootstrap.wiring.erasure import erasing_of
 from bootstrap.wiring.exports import exporting, files
+from bootstrap.wiring.insights import making
 from bootstrap.wiring.keys import subject_keys_of
 from bootstrap.wiring.reacting import on_its_own_loop, reactor
 from bootstrap.wiring.write_side import WriteSide
@@ -35,6 +36,7 @@ from workers.broker import Offers, OnLoop, redis_broker, work
 from workers.changed import rebuild_changed
 from workers.erasure import Erasing, declare_erasure
 from workers.exports.work import Exporting, declare_export
+from workers.insights import Making, declare_insights
 from workers.journal import Importing, declare_import
 from workers.journal_files import FileSweeps
 from workers.projections import Tending, declare_projections
@@ -51,6 +53,7 @@ class Jobs(msgspec.Struct, frozen=True):
     tending: Tending
     exporting: Exporting
     erasing: Erasing
+    making: Making
 
 
 async def projector(settings: Settings, stop: asyncio.Event) -> None:
@@ -179,7 +182,14 @@ def worker(settings: Settings) -> None:
         await closing.enter_async_context(side.tokens.keeping())
         to_export = await closing.enter_async_context(exporting(side))
         to_erase = erasing_of(settings, side, engine)
-        return Jobs(importing=importing, tending=tending, exporting=to_export, erasing=to_erase)
+        to_make = await closing.enter_async_context(making(side))
+        return Jobs(
+            importing=importing,
+            tending=tending,
+            exporting=to_export,
+            erasing=to_erase,
+            making=to_make,
+        )
 
     jobs = OnLoop(open_all)
     broker.add_middleware(jobs)
@@ -196,7 +206,11 @@ def worker(settings: Settings) -> None:
     async def to_erase() -> Erasing:
         return (await jobs()).erasing
 
+    async def to_make() -> Making:
+        return (await jobs()).making
+
     declare_import(broker, importing)
+    declare_insights(broker, to_make)
     declare_export(broker, to_export)
     declare_erasure(broker, to_erase)
     declare_projections(broker, tending)

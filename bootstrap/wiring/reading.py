@@ -20,6 +20,7 @@ from adapters.http.docs import openapi_handlers
 from adapters.http.health import health_handlers
 from adapters.http.limits import RateLimiter
 from adapters.http.pages import problem_handlers
+from adapters.insight_views import InsightViews
 from adapters.keys import PostgresKeys
 from adapters.live.feed import LiveFeed
 from adapters.live.presence import Presence
@@ -112,6 +113,7 @@ def read_api_app(settings: Settings) -> Any:
             exports=files(slow, subjects),
             links=attached.signed,
             api_keys=PostgresKeys(beside),
+            viewed=InsightViews(slow),
             live=feed,
             comment_every=settings.live_comment_seconds,
             shared=shared,

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 
 import commands.accounts  # importing these registers their handlers with the bus
 import commands.flags
+import commands.insights
 import commands.journal
 import commands.journal_import
 import commands.keys

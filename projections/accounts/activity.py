@@ -20,7 +20,13 @@ import msgspec
 
 from domain.accounts.events import LoggedIn, LoggedOut, ProfileRevised, SettingsRevised
 from domain.event import Event, Recorded
-from domain.journal.events import EntryDeleted, EntryRestored, EntryRevised, EntryWritten
+from domain.journal.events import (
+    EntryDeleted,
+    EntryRestored,
+    EntryRevised,
+    EntryWritten,
+    InsightViewed,
+)
 from projections.engine.view import RowView
 
 Activity = Literal[
@@ -41,6 +47,7 @@ ACTIVITY_OF: Mapping[type[Event], Activity] = {
     EntryRevised: "entry_updated",
     EntryRestored: "entry_updated",
     EntryDeleted: "entry_deleted",
+    InsightViewed: "insight_viewed",
     SettingsRevised: "settings_updated",
     ProfileRevised: "profile_updated",
 }

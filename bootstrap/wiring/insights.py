@@ -1,0 +1,52 @@
+"""The making of insights and all around it, composed: the analyst, the job, the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from adapters.models.endpoint import EndpointAnalyst
+from adapters.models.local import LocalAnalyst
+from adapters.postgres.freshness import ProjectionWatch
+from adapters.postgres.pipeline import Pipeline
+from adapters.postgres.reader import PipelineReader
+from bootstrap.settings import Settings
+from bootstrap.wiring.databases import READ, read_dsn_of
+from bootstrap.wiring.write_side import WriteSide
+from commands.analyst import Analyst
+from workers.insights import Making
+
+
+def analyst_of(settings: Settings) -> Analyst:
+    """Who tells: the model of the settings, or the analyser that comes along."""
+    if settings.model_url is None:
+        return LocalAnalyst()
+    return EndpointAnalyst(
+        settings.model_url,
+        settings.model,
+        settings.model_key,
+        seconds=settings.model_timeout,
+        chars=settings.model_chars,
+    )
+
+
+@asynccontextmanager
+async def making(side: WriteSide, analyst: Analyst | None = None) -> AsyncIterator[Making]:
+    """What the worker needs, connected as long as the context lasts; ``side`` is, too."""
+    dsn = read_dsn_of(side.settings)
+    reads = Pipeline(dsn, role=READ)
+    watch = ProjectionWatch(dsn, role=READ)
+    try:
+        await reads.open()
+        await watch.open()
+        yield Making(
+            operations=side.operations,
+            store=side.store,
+            dispatch=side.bus.dispatch,
+            reader=PipelineReader([reads]),
+            freshness=watch,
+            analyst=analyst or analyst_of(side.settings),
+        )
+    finally:
+        await watch.close()
+        await reads.close()
