@@ -35,7 +35,7 @@ INSIGHT = Query(
 )
 INSIGHT_IDS = Query(
     "journal_insight_ids",
-    "SELECT string_agg(uuid_send(insight_id), ''::bytea ORDER BY created_at, insight_id)"
+    "SELECT string_agg(uuid_send(insight_id), ''::bytea ORDER BY time, insight_id)"
     " FROM journal_insights WHERE user_id = $1",
     ("uuid",),
 )
@@ -52,9 +52,9 @@ BEFORE = Query(
 )
 
 _PAGE = """
-SELECT insight_id, created_at, document FROM journal_insights
+SELECT insight_id, time, document FROM journal_insights
 WHERE {conditions}
-ORDER BY created_at DESC, insight_id DESC
+ORDER BY time DESC, insight_id DESC
 LIMIT {limit}
 """
 
@@ -67,7 +67,7 @@ def page_query(filters: tuple[str, ...], *, goes_on: bool) -> Query:
     limit = f"${len(types)}"
     if goes_on:
         types += ["timestamptz", "uuid"]
-        conditions.append(f"(created_at, insight_id) < (${len(types) - 1}, ${len(types)})")
+        conditions.append(f"(time, insight_id) < (${len(types) - 1}, ${len(types)})")
     sql = _PAGE.format(conditions=" AND ".join(conditions), limit=limit)
     return Query("_".join(("journal_insights_page", *filters, str(goes_on))), sql, tuple(types))
 
@@ -97,10 +97,10 @@ class InsightDocument(msgspec.Struct, kw_only=True):
 
 
 class InsightRow(msgspec.Struct, frozen=True):
-    """A row of ``journal_insights``; ``document`` is JSON."""
+    """A row of ``journal_insights``; ``document`` is JSON, ``time`` when it was asked for."""
 
     insight_id: UUID
-    created_at: datetime.datetime
+    time: datetime.datetime
     user_id: UUID
     insight_type: InsightType
     start_date: datetime.date
@@ -125,7 +125,7 @@ class Insights(RowView[InsightRow]):
     takes: ClassVar[tuple[type[Event], ...]] = (InsightRequested, InsightReady, InsightFailed)
     table: ClassVar[str] = "journal_insights"
     row: ClassVar[type[msgspec.Struct]] = InsightRow
-    key: ClassVar[tuple[str, ...]] = ("insight_id", "created_at")
+    key: ClassVar[tuple[str, ...]] = ("insight_id", "time")
     personal: ClassVar[tuple[str, ...]] = ("document",)
 
     def stream_of(self, key: tuple[Any, ...]) -> str | None:
@@ -171,7 +171,7 @@ class Insights(RowView[InsightRow]):
 def _row(user_id: UUID, document: InsightDocument) -> InsightRow:
     return InsightRow(
         insight_id=document.id,
-        created_at=document.created_at,
+        time=document.created_at,
         user_id=user_id,
         insight_type=document.insight_type,
         start_date=document.start_date,

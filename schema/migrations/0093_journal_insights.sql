@@ -1,11 +1,11 @@
 -- migrate:up
 SET lock_timeout = '5s';
 
--- Insights as clients see them; document is the JSON of the answer. Time is part of the key, so
--- that the table may be cut into chunks by it.
+-- Insights as clients see them; document is the JSON of the answer, time when each was asked for. It
+-- is a part of the key, so that the table may lie in chunks of it.
 CREATE TABLE journal_insights (
     insight_id    uuid        NOT NULL,
-    created_at    timestamptz NOT NULL,
+    time          timestamptz NOT NULL,
     user_id       uuid        NOT NULL,
     insight_type  text        NOT NULL,
     start_date    date        NOT NULL,
@@ -13,9 +13,9 @@ CREATE TABLE journal_insights (
     state         text        NOT NULL,
     version       integer     NOT NULL,
     document      text        NOT NULL,
-    PRIMARY KEY (insight_id, created_at)
+    PRIMARY KEY (insight_id, time)
 );
-CREATE INDEX journal_insights_user ON journal_insights (user_id, created_at DESC, insight_id DESC);
+CREATE INDEX journal_insights_user ON journal_insights (user_id, time DESC, insight_id DESC);
 COMMENT ON TABLE journal_insights IS 'Read model: insights (projection journal.insights)';
 
 ALTER TABLE journal_insights OWNER TO mindstream_project;

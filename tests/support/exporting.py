@@ -70,7 +70,9 @@ async def running_house(settings: Settings, signing_key: bytes) -> AsyncIterator
     )
     side = WriteSide(changed)
     async with served(changed, ADDRESS) as api, side.opened(), exporting(side) as export:
-        importing = Importing(side.operations, side.store, side.bus.dispatch, uuid7)
+        importing = Importing(
+            side.operations, side.store, side.bus.dispatch, uuid7, infers=side.moods.learn
+        )
         yield House(api, side, export, importing, changed)
 
 
