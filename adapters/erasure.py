@@ -50,6 +50,7 @@ STORES = (
     ("accounts_github", "DELETE FROM accounts_github WHERE user_id = $1"),
     ("accounts_key_hashes", "DELETE FROM accounts_key_hashes WHERE user_id = $1"),
     ("accounts_mail_tokens", "DELETE FROM accounts_mail_tokens WHERE user_id = $1"),
+    ("insight_views", "DELETE FROM insight_views WHERE user_id = $1"),
     ("exports", "DELETE FROM exports WHERE user_id = $1"),
     ("journal_uploads", "DELETE FROM journal_uploads WHERE user_id = $1"),
     ("ops_requests", "DELETE FROM ops_requests WHERE user_id = $1"),

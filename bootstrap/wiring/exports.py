@@ -22,6 +22,7 @@ from projections.journal.days import Days
 from projections.reading import Reader
 from workers.exports.access import Access
 from workers.exports.accounts import Accounts
+from workers.exports.insights import Insights
 from workers.exports.journal import Journal
 from workers.exports.journal_files import JournalFiles
 from workers.exports.operations import OperationsAsked
@@ -37,6 +38,7 @@ def sources(side: WriteSide, reader: Reader) -> Sequence[Exported]:
         Access(reader, side.api_keys.last_used),
         Journal(reader, side.store),
         JournalFiles(reader, side.files.objects),
+        Insights(reader),
         OperationsAsked(side.operations),
     )
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from bootstrap.settings import Settings
-from tests.support.exporting import Somebody, somebody
+from tests.support.exporting import Somebody, read, somebody
 from tests.support.telling import Telling, telling
 from workers.insights import make_insight
 
@@ -206,6 +206,16 @@ async def test_a_look_is_noted_once_a_day_and_changes_nothing(told: Telling, ada
     assert names == ["InsightRequested", "InsightReady", "InsightViewed"]
     assert events[-1].metadata is not None
     assert events[-1].metadata.actor == f"user:{ada.id}"
+
+
+async def test_insights_are_in_the_export_with_their_events(told: Telling, ada: Somebody) -> None:
+    await write(ada, "2026-03-02", "Ran along the river with Ana, slow and happy.")
+    for _ in range(2):
+        await told.insight(ada, *MARCH)
+    bundle = await ada.exported()
+    assert read(bundle, "journal/insights.json") == await ada.all(INSIGHTS)
+    topics = [event["topic"] for event in read(bundle, "events.json")]
+    assert topics.count("journal.InsightReady.v1") == 2
 
 
 async def test_who_gives_up_before_it_begins_has_an_insight_that_says_so(
