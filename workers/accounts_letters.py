@@ -153,14 +153,18 @@ TEXTS: dict[Template, dict[str, Text]] = {
 
 def written(template: Template, language: str, values: Mapping[str, str]) -> Written:
     """The text in this language, or in English, with these values."""
-    texts = TEXTS[template]
+    return filled(TEXTS[template], language, values)
+
+
+def filled(texts: Mapping[str, Text], language: str, values: Mapping[str, str]) -> Written:
+    """One of these texts by language, English in want of it, with these values."""
     text = texts.get(language, texts[ENGLISH])
     plain, marked = [], []
     for paragraph in text.paragraphs:
-        filled = paragraph.format_map(values)
+        said = paragraph.format_map(values)
         # A link or a code must stay in one piece.
-        plain.append(filled if paragraph in (_LINK, _TOKEN) else textwrap.fill(filled, _WIDTH))
-        inner = escape(filled)
+        plain.append(said if paragraph in (_LINK, _TOKEN) else textwrap.fill(said, _WIDTH))
+        inner = escape(said)
         if paragraph == _LINK:
             inner = f'<a href="{inner}">{inner}</a>'
         elif paragraph == _TOKEN:

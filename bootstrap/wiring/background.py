@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from adapters.audit import PostgresAuditLog
 from adapters.event_store.metadata import SourceWithMetadata
 from adapters.event_store.source import PostgresSource
+from adapters.insight_views import append_views
 from adapters.oversight import PostgresOversight
 from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
@@ -24,7 +25,7 @@ from bootstrap.wiring.caching import invalidating
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
 from bootstrap.wiring.erasure import erasing_of
 from bootstrap.wiring.exports import exporting, files
-from bootstrap.wiring.insights import making
+from bootstrap.wiring.insights import calendar_of, making
 from bootstrap.wiring.keys import subject_keys_of
 from bootstrap.wiring.reacting import on_its_own_loop, reactor
 from bootstrap.wiring.write_side import WriteSide
@@ -117,7 +118,10 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
             oversight.projections, versions, side.operations, uuid7, lambda: datetime.now(UTC)
         )
 
-    async with side.opened():
+    async def viewed() -> int:
+        return await append_views(side.bulk, side.bus.dispatch)
+
+    async with side.opened(), AsyncExitStack() as stack:
         sweeps = (
             forget_answers,
             forget_logins,
@@ -129,7 +133,11 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
             attached.forget_uploads,
             attached.forget_files,
         )
-        looks = (changed,) if settings.rebuild_changed_projections else ()
+        looks: tuple[Callable[[], Awaitable[int]], ...] = (viewed,)
+        if settings.rebuild_changed_projections:
+            looks = (changed, *looks)
+        calendar = await stack.enter_async_context(calendar_of(side, offers))
+        looks = (*looks, calendar.look)
         await schedule(side.operations, offers, stop, sweeps=sweeps, looks=looks)
 
 

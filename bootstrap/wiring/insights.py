@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from uuid_utils.compat import uuid7
+
 from adapters.models.endpoint import EndpointAnalyst
 from adapters.models.local import LocalAnalyst
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
+from adapters.writers import PostgresWriters
 from bootstrap.settings import Settings
-from bootstrap.wiring.databases import READ, read_dsn_of
+from bootstrap.wiring.databases import PROJECT, READ, read_dsn_of, write_dsn_of
 from bootstrap.wiring.write_side import WriteSide
 from commands.analyst import Analyst
+from workers.broker import Offers
+from workers.insight_schedule import Calendar
 from workers.insights import Making
 
 
@@ -50,3 +55,15 @@ async def making(side: WriteSide, analyst: Analyst | None = None) -> AsyncIterat
     finally:
         await watch.close()
         await reads.close()
+
+
+@asynccontextmanager
+async def calendar_of(side: WriteSide, offers: Offers) -> AsyncIterator[Calendar]:
+    """What comes by the calendar, connected as long as the context lasts; ``side`` is, too."""
+    people = Pipeline(write_dsn_of(side.settings), role=PROJECT)
+    try:
+        await people.open()
+        writers = PostgresWriters(people)
+        yield Calendar(writers, side.operations, offers, side.bus.dispatch, uuid7)
+    finally:
+        await people.close()

@@ -25,13 +25,14 @@ from bootstrap.wiring.databases import PROJECT, write_dsn_of
 from bootstrap.wiring.keys import subject_keys_of
 from bootstrap.wiring.write_side import WriteSide
 from commands.mail import Mailer
-from workers import accounts_mail
+from workers import accounts_mail, journal_mail
 from workers.journal_thumbnails import Thumbnails
 from workers.reactions import Reaction, Reactor
 
 log = structlog.get_logger()
 
 REACTIONS: tuple[type[Reaction], ...] = (*accounts_mail.REACTIONS, Thumbnails)
+REACTIONS: tuple[type[Reaction], ...] = (*accounts_mail.REACTIONS, *journal_mail.REACTIONS)
 """All of them; a name here is for ever."""
 AGAIN = 1.0
 """Seconds before the database is tried again at the start."""
@@ -57,6 +58,10 @@ def reactions_of(side: WriteSide) -> Sequence[Reaction]:
             for make in accounts_mail.REACTIONS
         ),
         Thumbnails(side.store, side.bus.dispatch, side.files.objects, Pictures()),
+        *(
+            make(side.store, mailer, only_verified=settings.verify_email)
+            for make in journal_mail.REACTIONS
+        ),
     ]
 
 

@@ -19,6 +19,14 @@ AFTER, PAUSE, UNTIL = 3, 7, 60
 """Days."""
 
 
+class Writer(msgspec.Struct, frozen=True):
+    """Somebody, and the date of their last entry, or of their registration where there is none."""
+
+    user_id: UUID
+    tenant_id: UUID
+    last: datetime.date
+
+
 class Reminders(msgspec.Struct, frozen=True, kw_only=True):
     """How somebody was reminded so far; ``last`` is the date where they were."""
 
