@@ -30,7 +30,7 @@ _TITLES = (
 _CAP = r"[A-ZÀ-Þ][^\W\d_]*(?:[’'-][A-ZÀ-Þa-zà-ÿ][^\W\d_]*)*"
 _SPACE = r"[ \u00a0]"
 _NAME = re.compile(
-    rf"(?P<before>\b[^\W\d_]+[’']?[^\W\d_]*{_SPACE})?"
+    rf"(?P<before>\b[^\W\d_]+(?:[’'][^\W\d_]+)?{_SPACE})?"
     rf"(?P<title>\b(?:{'|'.join(_TITLES)})\b\.?{_SPACE}(?:of{_SPACE})?)?"
     rf"(?P<initials>(?:[A-Z][a-z]?\.{_SPACE}?)*)"
     rf"(?P<name>\b{_CAP}(?:{_SPACE}(?:(?:de|da|do|dos|das|van|von){_SPACE})?{_CAP}){{0,3}})"

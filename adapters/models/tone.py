@@ -16,6 +16,7 @@ A text without any word of the lexicon tells no mood.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from vaderSentiment.vaderSentiment import (  # type: ignore[import-untyped]  # it has no types
@@ -26,6 +27,8 @@ from adapters.models.words import WORD, Language, language_of, plain, sentences,
 from domain.journal.events import Mood
 
 ECSTATIC, HAPPY, DARK = 0.80, 0.15, -0.15
+LONGEST = 40
+"""Words that are scored together."""
 MOST = 200
 """Sentences of one text that are looked at: what an entry has at most, more or less."""
 
@@ -97,7 +100,16 @@ def _analyser(language: Language) -> SentimentIntensityAnalyzer:
 
 
 def tone_of(sentence: str, language: Language) -> float | None:
-    """From -1 to 1; None where no word of it is in the lexicon."""
+    """From -1 to 1; None where no word of it is in the lexicon.
+
+    Long sentences are scored in parts: VADER takes time with the square of their length, and comes
+    to one end or the other of its scale where much is added up.
+    """
+    said = sentence.split()
+    if len(said) > LONGEST:
+        starts = range(0, len(said), LONGEST)
+        parts = [tone_of(" ".join(said[at : at + LONGEST]), language) for at in starts]
+        return _mean(parts)
     analyser = _analyser(language)
     if not any(word in analyser.lexicon for word in words(sentence)):
         return None
@@ -109,12 +121,12 @@ def tone_of(sentence: str, language: Language) -> float | None:
 def tone(text: str) -> float | None:
     """The mean over the sentences that have a tone; None where none has."""
     language = language_of(text)
-    scores = [
-        score
-        for sentence in sentences(plain(text))[:MOST]
-        if (score := tone_of(sentence, language)) is not None
-    ]
-    return sum(scores) / len(scores) if scores else None
+    return _mean([tone_of(each, language) for each in sentences(plain(text))[:MOST]])
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known else None
 
 
 def infer(text: str) -> Mood | None:

@@ -18,11 +18,12 @@ _ABBREVIATED = (
     " aug sept sep oct nov dec"
 ).split()
 _END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-ZÀ-Þ0-9])|\n{2,}|(?<=\n)(?=[-*#>] )")
+_LONGEST_ABBREVIATION = 8
 _LAST_WORD = re.compile(r"([A-Za-zÀ-ÿ.]+)\.$")
 _CLAUSE = re.compile(r"(?<=[;:])\s+|\s+[—–]\s*|\s+--\s+")
 WORD = re.compile(r"[^\W\d_]+(?:[’'][^\W\d_]+)*")
 """A word: letters, with apostrophes inside."""
-_MARKUP = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|[*_`#>]+")
+_MARKUP = re.compile(r"!?\[([^\]\[]{0,300})\]\([^)]{0,500}\)|[*_`#>]+")
 
 STOP = frozenset(
     (
@@ -126,7 +127,7 @@ def sentences(text: str) -> list[str]:
     start = 0
     for end in _END.finditer(text):
         piece = text[start : end.start()].rstrip()
-        last = _LAST_WORD.search(piece)
+        last = _LAST_WORD.search(piece[-_LONGEST_ABBREVIATION:])
         if last and "\n\n" not in end[0]:
             word = last[1].lower().rstrip(".")
             if word in _ABBREVIATED or len(word) == 1:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
+from adapters.event_store.source import PostgresSource
+from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
+from bootstrap.wiring.erasure import erasing_of
+from bootstrap.wiring.keys import subject_keys_of
+from domain.journal.events import InsightReady
+from projections.engine.rebuild import rebuild, verify
+from projections.journal.insights import Insights
 from tests.support.exporting import Somebody, read, somebody
+from tests.support.servers import Database
 from tests.support.telling import Telling, telling
+from workers.erasure import erase_person
 from workers.insights import make_insight
 
 pytestmark = pytest.mark.anyio
@@ -264,3 +275,46 @@ async def test_inferred_moods_count_nowhere(told: Telling, ada: Somebody) -> Non
     assert day["mood"] is None
     insight = await told.insight(ada, *MARCH)
     assert (insight["mood_distribution"], insight["dominant_mood"]) == ({}, None)
+
+
+async def test_a_rebuild_equals_the_live_rows(
+    told: Telling, ada: Somebody, settings: Settings, database: Database
+) -> None:
+    await write(ada, "2026-03-02", "Ran along the river with Ana, slow and happy.")
+    insight = await told.insight(ada, *MARCH)
+    await told.appended_views()
+    await told.shown(ada, insight["id"])
+    sources = functools.partial(PostgresSource, database.write_dsn, keys=subject_keys_of(settings))
+    checked = await asyncio.to_thread(verify, database.write_dsn, sources, Insights())
+    assert checked.equal, checked
+    assert checked.rows_live >= 1
+    report = await asyncio.to_thread(rebuild, database.write_dsn, sources, Insights())
+    assert (report.equal, report.swapped, report.rows) == (True, True, checked.rows_live)
+    assert await told.shown(ada, insight["id"]) == insight
+
+
+async def test_whoever_is_erased_leaves_none_of_it(
+    told: Telling, ada: Somebody, database: Database
+) -> None:
+    await write(ada, "2026-03-02", "Ran along the river with zebra canary, happy.")
+    insight = await told.insight(ada, *MARCH)
+    queued = (await told.ask(ada, *MARCH)).json()["data"]["id"]
+    side = told.house.side
+    engine = DirectEngine(database.write_dsn, side.keys)
+    accepted = await ada.call("POST", "/v1/me/erasure")
+    operation_id = UUID(accepted.json()["data"]["id"])
+    erasing = erasing_of(told.house.settings, side, engine)
+    async with side.tokens.keeping():
+        await erase_person(operation_id, erasing)
+    await make_insight(UUID(queued), told.making)
+    left = {
+        table: f"SELECT count(*) FROM {table} WHERE user_id = %s"
+        for table in ("journal_insights", "insight_views")
+    }
+    with psycopg.connect(database.owner_dsn) as connection:
+        for table, counting in left.items():
+            assert connection.execute(counting, (ada.id,)).fetchone() == (0,), table
+    told_event = (await side.store.read(f"journal.insight-{insight['id']}"))[1].event
+    assert isinstance(told_event, InsightReady)
+    assert (told_event.summary, told_event.themes, told_event.milestones) == ("", (), ())
+    assert told_event.words == insight["words"]
