@@ -31,8 +31,11 @@ from workers.reactions import Reaction, Reactor
 
 log = structlog.get_logger()
 
-REACTIONS: tuple[type[Reaction], ...] = (*accounts_mail.REACTIONS, Thumbnails)
-REACTIONS: tuple[type[Reaction], ...] = (*accounts_mail.REACTIONS, *journal_mail.REACTIONS)
+REACTIONS: tuple[type[Reaction], ...] = (
+    *accounts_mail.REACTIONS,
+    *journal_mail.REACTIONS,
+    Thumbnails,
+)
 """All of them; a name here is for ever."""
 AGAIN = 1.0
 """Seconds before the database is tried again at the start."""
