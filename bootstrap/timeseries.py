@@ -17,8 +17,8 @@ Form = Literal["community", "apache", "none"]
 FILES = Path(__file__).resolve().parent.parent / "schema" / "timeseries"
 ROLE = "mindstream_project"
 _SQL: dict[Form, tuple[str, ...]] = {
-    "none": ("none.sql",),
-    "apache": ("hypertables.sql", "apache.sql"),
+    "none": ("partitions.sql", "views.sql"),
+    "apache": ("hypertables.sql", "apache.sql", "views.sql"),
     "community": ("hypertables.sql", "community.sql"),
 }
 SAID: dict[Form, str] = {

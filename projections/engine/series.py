@@ -76,7 +76,7 @@ def retain(
     now: datetime,
     position_before: Callable[[datetime], int],
 ) -> bool:
-    """Make chunks ahead, sum up what is old and drop it; whether that could be done now.
+    """Sum up what is old and drop it, and make chunks ahead; whether that could be done now.
 
     ``position_before`` tells the position of the last event that was recorded before a time: what
     is not folded yet must not be summed up. Nothing is dropped while the view is rebuilt.
@@ -85,20 +85,23 @@ def retain(
     if not leases.try_lock(connection, what):
         return False
     try:
-        connection.execute("SELECT timeseries_ahead(%s)", (view.table,))
         row = connection.execute(HORIZON, (view.table, now.astimezone(UTC))).fetchone()
-        if row is None:
-            return True
-        summed, dropped = row
-        passed = connection.execute(PASSED, (position_before(summed), view.name)).fetchone()
-        if passed is None or not passed[0]:
-            return False
-        refresh(connection, view, view.table, None, summed)
-        with connection.transaction():
-            # As the projector and a swap do: the checkpoint first, then the rows.
-            connection.execute(checkpoints.LOCK_LIVE, (view.name,))
-            connection.execute("SET LOCAL lock_timeout = '2s'")
-            connection.execute("SELECT timeseries_trim(%s, %s, %s)", (view.table, summed, dropped))
-        return True
+        trims = row is not None and _passed(connection, view, position_before(row[0]))
+        if row is not None and trims:
+            summed, dropped = row
+            refresh(connection, view, view.table, None, summed)
+            with connection.transaction():
+                # As the projector and a swap do: the checkpoint first, then the rows.
+                connection.execute(checkpoints.LOCK_LIVE, (view.name,))
+                connection.execute("SET LOCAL lock_timeout = '2s'")
+                trim = "SELECT timeseries_trim(%s, %s, %s)"
+                connection.execute(trim, (view.table, summed, dropped))
+        connection.execute("SELECT timeseries_ahead(%s)", (view.table,))
+        return row is None or trims
     finally:
         leases.unlock(connection, what)
+
+
+def _passed(connection: Connection, view: RowView[Any], position: int) -> bool:
+    row = connection.execute(PASSED, (position, view.name)).fetchone()
+    return row is not None and bool(row[0])

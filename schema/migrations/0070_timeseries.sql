@@ -177,7 +177,7 @@ END
 $$;
 
 -- Of a table that is a time series of TimescaleDB, schema/timeseries/ knows more.
-CREATE FUNCTION timeseries_is_continuous(view_name text) RETURNS boolean LANGUAGE sql AS $$
+CREATE FUNCTION timeseries_is_continuous(relation_name text) RETURNS boolean LANGUAGE sql AS $$
     SELECT false
 $$;
 

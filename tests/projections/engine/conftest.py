@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from projections.engine.runner import Runner
+from tests.support import forms
 from tests.support.diary_of_notes import Diary
 from tests.support.diary_view import DDL
 from tests.support.forms import FormDatabase
@@ -49,3 +50,27 @@ def background(diary: Diary) -> Iterator[Callable[[Runner], threading.Event]]:
 def none_form(database: Database) -> Callable[[], FormDatabase]:
     """Time series without TimescaleDB."""
     return lambda: FormDatabase("none", database.owner_dsn)
+
+
+@pytest.fixture(scope="session")
+def apache_server() -> Iterator[FormDatabase]:
+    with forms.apache() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def community_server() -> Iterator[FormDatabase]:
+    with forms.community() as found:
+        yield found
+
+
+@pytest.fixture
+def apache_form(apache_server: FormDatabase) -> Callable[[], FormDatabase]:
+    """Time series of TimescaleDB under the Apache licence."""
+    return lambda: apache_server
+
+
+@pytest.fixture
+def community_form(community_server: FormDatabase) -> Callable[[], FormDatabase]:
+    """Time series of TimescaleDB Community."""
+    return lambda: community_server

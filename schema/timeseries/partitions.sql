@@ -1,12 +1,8 @@
 -- The form without TimescaleDB: native range partitions, made ahead, with a default partition so that
--- nothing is ever refused, and plain views.
+-- nothing is ever refused.
 
 CREATE OR REPLACE FUNCTION timeseries_form() RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT 'none'
-$$;
-
-CREATE OR REPLACE FUNCTION timeseries_is_continuous(view_name text) RETURNS boolean LANGUAGE sql AS $$
-    SELECT false
 $$;
 
 -- The partition for what no other takes. It is named by the table's number, which never changes.
@@ -89,36 +85,4 @@ BEGIN
     END LOOP;
     EXECUTE format('DELETE FROM %I WHERE time < $1', timeseries_rest(of)) USING before;
 END
-$$;
-
-CREATE OR REPLACE FUNCTION timeseries_summarise(relation_name text, s timeseries) RETURNS void
-    LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE format('CREATE VIEW %I AS %s', relation_name || '_summary',
-        replace(replace(s.sums, '{table}', format('%I', relation_name)), '{bucket}',
-                format('date_bin(%L, time, %L::timestamptz)', s.width, '2000-01-03T00:00:00Z')));
-END
-$$;
-
-CREATE OR REPLACE FUNCTION timeseries_release_summary(view_name text) RETURNS void
-    LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE format('DROP VIEW IF EXISTS %I', view_name);
-END
-$$;
-
--- A view forgets with its rows.
-CREATE OR REPLACE FUNCTION timeseries_forget_summary(view_name text, users uuid[]) RETURNS void
-    LANGUAGE sql AS $$
-$$;
-
--- Nothing runs on a table by itself.
-CREATE OR REPLACE FUNCTION timeseries_follow(before text, live text) RETURNS void LANGUAGE sql AS $$
-$$;
-
--- The statements that bring a summary up to date, each to be run outside a transaction.
-CREATE OR REPLACE FUNCTION timeseries_refreshes(
-    relation_name text, from_ timestamptz, to_ timestamptz
-) RETURNS SETOF text LANGUAGE sql AS $$
-    SELECT NULL::text WHERE false
 $$;
