@@ -44,6 +44,7 @@ OPTIONS = {
     "log_min_error_statement": "panic",
 }
 _BIN = f"/usr/lib/postgresql/{VERSION}/bin"
+_ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 
 
@@ -80,7 +81,12 @@ class TimescaleDB:
             " --locale=C.UTF-8 --no-instructions"
         ).split()
         done = subprocess.run(
-            self._inside(*arguments), capture_output=True, text=True, check=False, env={}, cwd="/"
+            self._inside(*arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_ENVIRONMENT,
+            cwd="/",
         )
         if done.returncode:
             raise NotToBeHad(f"{WHAT} cannot be set up: {done.stderr.strip()[-200:]}")
@@ -95,7 +101,7 @@ class TimescaleDB:
                 )
             ),
             log=self._log,
-            env={"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            env=_ENVIRONMENT,
             cwd=Path("/"),
             stop_signal=signal.SIGINT,
         )
