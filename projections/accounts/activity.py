@@ -54,7 +54,7 @@ ACTIVITY_OF: Mapping[type[Event], Activity] = {
 """What each event is as an activity; each names the person as ``user_id``."""
 
 KEEP_DAYS = 183
-"""Six months: how long single activities are kept, by recorded time."""
+"""Six months: how long single activities are kept at least, by recorded time."""
 QUARTER = timedelta(minutes=15)
 
 
@@ -80,11 +80,7 @@ class CountRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Activities(RowView[ActivityRow]):
-    """The view ``accounts.activity_events``.
-
-    ``keep_days`` is how long rows are kept: a rebuild leaves out what has been dropped. Both count
-    whole days, so that they agree but for the moments after midnight (UTC).
-    """
+    """The view ``accounts.activity_events``, a time series: old rows are dropped by chunks."""
 
     name: ClassVar[str] = "accounts.activity_events"
     takes: ClassVar[tuple[type[Event], ...]] = tuple(ACTIVITY_OF)
@@ -92,9 +88,8 @@ class Activities(RowView[ActivityRow]):
     row: ClassVar[type[msgspec.Struct]] = ActivityRow
     key: ClassVar[tuple[str, ...]] = ("position", "time")
     grows_by: ClassVar[str | None] = "position"
-
-    def __init__(self, keep_days: int = KEEP_DAYS) -> None:
-        self.keep_days = keep_days
+    timed: ClassVar[str | None] = "time"
+    store: ClassVar[str] = "timeseries"
 
     def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
         """The event itself."""
@@ -106,10 +101,8 @@ class Activities(RowView[ActivityRow]):
 
     def fold(
         self, key: tuple[Any, ...], row: ActivityRow | None, recorded: Recorded
-    ) -> ActivityRow | None:
-        """The event's row, unless its time is over."""
-        if recorded.recorded_at < kept_since(self.keep_days):
-            return None
+    ) -> ActivityRow:
+        """The event's row."""
         return ActivityRow(
             recorded.position,
             recorded.recorded_at,

@@ -225,7 +225,7 @@ BEGIN
 END
 $$;
 
--- Which tables they are.
+-- Which tables they are. Half a year is 184 days at most; what reads single activities counts on 183.
 INSERT INTO timeseries
     (name, projection, every, keeps, shows_as, shows, sums_as, sums, bucket, width)
 VALUES
@@ -239,7 +239,7 @@ VALUES
      ' mode() WITHIN GROUP (ORDER BY mood) AS most_common_mood, sum(word_count) AS total_words'
      ' FROM {table} WHERE active AND mood IS NOT NULL GROUP BY 1, 2, 3',
      'day', '1 day'),
-    ('accounts_activity_events', 'accounts.activity_events', '7 days', '6 months',
+    ('accounts_activity_events', 'accounts.activity_events', '7 days', '184 days',
      'user_activity_events',
      'SELECT time, user_id, tenant_id, event_type FROM {table} WHERE true',
      'user_weekly_activity',

@@ -59,9 +59,8 @@ BEGIN
 END
 $$;
 
--- The policies are the live generation's: aggregates are refreshed hourly as far back as rows may
--- change, old chunks of logs are compressed, and rows go by themselves two weeks after the scheduler
--- should have dropped them.
+-- The policies are the live generation's: aggregates are refreshed hourly as far back as rows are
+-- kept, and rows go by themselves two weeks after the scheduler should have dropped them.
 CREATE OR REPLACE FUNCTION timeseries_follow(before text, live text) RETURNS void
     LANGUAGE plpgsql AS $$
 DECLARE
@@ -76,33 +75,39 @@ BEGIN
     SELECT * INTO s FROM timeseries WHERE name = live;
     IF s.keeps IS NOT NULL AND timeseries_is_series(live) THEN
         PERFORM add_retention_policy(format('%I', live)::regclass, s.keeps + interval '14 days',
-                                     if_not_exists => true);
+                                     if_not_exists => true,
+                                     initial_start => now() + interval '7 days');
         PERFORM add_continuous_aggregate_policy(
-            summary, start_offset => s.keeps - interval '14 days', end_offset => interval '1 hour',
+            summary, start_offset => s.keeps, end_offset => interval '1 hour',
             schedule_interval => interval '1 hour', if_not_exists => true);
     END IF;
 END
 $$;
 
--- No further back than there are rows: what was dropped must stay summed up.
+-- No further back than there are rows: what was dropped must stay summed up. Where the scheduler was
+-- away for so long that the policy dropped rows, the first bucket may have lost some of them.
 CREATE OR REPLACE FUNCTION timeseries_refreshes(
     relation_name text, from_ timestamptz, to_ timestamptz
 ) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
-    s timeseries;
+    s record;
     oldest timestamptz;
     first timestamptz;
     last timestamptz;
 BEGIN
-    SELECT t.* INTO s FROM timeseries t JOIN timeseries_horizons h ON h.series = t.name
+    SELECT t.*, h.summed_before INTO s
+    FROM timeseries t JOIN timeseries_horizons h ON h.series = t.name
     WHERE h.relation = format('%I', relation_name)::regclass AND t.sums IS NOT NULL;
     SELECT min(range_start) INTO oldest FROM timescaledb_information.chunks
     WHERE hypertable_name = relation_name AND hypertable_schema = 'public';
     IF s.name IS NULL OR oldest IS NULL THEN
         RETURN;
     END IF;
-    -- Whole buckets, the first of which has all its rows.
-    first := time_bucket(s.width, greatest(from_, oldest) + s.width - interval '1 microsecond');
+    first := time_bucket(s.width, oldest);
+    IF s.summed_before > '-infinity' AND s.summed_before < now() - s.keeps - interval '14 days' THEN
+        first := first + s.width;
+    END IF;
+    first := greatest(first, s.summed_before, time_bucket(s.width, from_));
     last := time_bucket(s.width, coalesce(to_, now() + interval '1 day')) + s.width;
     IF first < last THEN
         RETURN NEXT format('CALL refresh_continuous_aggregate(%L, %L::timestamptz, %L::timestamptz)',

@@ -16,6 +16,7 @@ from domain.accounts.events import SubjectErased
 from domain.event import Event, Recorded
 from domain.journal.entry import stream_of
 from domain.journal.events import EntryDeleted, EntryRestored, EntryRevised, EntryWritten, Mood
+from projections.accounts.activity import ACTIVITY_OF
 from projections.engine.source import WHOLE, Slice
 from projections.journal.mood_events import SCORES
 
@@ -24,6 +25,8 @@ TENANT = UUID(int=99)
 Day = tuple[date, UUID]
 Sums = tuple[int, Decimal, str, int]
 """Entries, average score, commonest mood, words."""
+Week = tuple[int, int, int, int]
+"""Logins, entries created, entries updated, everything."""
 
 
 class KnownEvents:
@@ -169,6 +172,24 @@ class Moods:
             if row["active"] and row["mood"]:
                 days[row["time"].astimezone(UTC).date(), row["user"]].append(row)
         return {day: _sums(rows) for day, rows in days.items()}
+
+    def weeks(self) -> dict[Day, Week]:
+        """What ``user_weekly_activity`` has."""
+        erased = {one.event.user_id for one in self.events if type(one.event) is SubjectErased}
+        found: dict[Day, Counter[str]] = defaultdict(Counter)
+        for one in self.events:
+            if type(one.event) in ACTIVITY_OF and one.event.user_id not in erased:  # type: ignore[attr-defined]
+                week = (_monday(one.recorded_at), one.event.user_id)  # type: ignore[attr-defined]
+                found[week][ACTIVITY_OF[type(one.event)]] += 1
+        return {
+            week: (0, types["entry_created"], types["entry_updated"], types.total())
+            for week, types in found.items()
+        }
+
+
+def _monday(at: datetime) -> date:
+    day = at.astimezone(UTC).date()
+    return day - timedelta(days=day.weekday())
 
 
 def _sums(rows: list[dict[str, Any]]) -> Sums:

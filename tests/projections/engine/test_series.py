@@ -18,17 +18,20 @@ from psycopg.sql import SQL, Composed, Identifier, Placeholder
 
 from domain.accounts.events import SubjectErased
 from domain.journal.events import EntryDeleted, EntryRevised
+from projections.accounts.activity import Activities
 from projections.engine import checkpoints, generations, series
 from projections.engine.checkpoints import Connection
 from projections.engine.folding import connect
 from projections.engine.rebuild import Options, rebuild, rollback, verify
 from projections.engine.runner import Runner
+from projections.engine.view import RowView
 from projections.engine.writer import ViewWriter
 from projections.journal.mood_events import MoodEvents
 from tests.support.forms import FORMS, FormDatabase
-from tests.support.moods import PEOPLE, Day, KnownEvents, Moods, Sums
+from tests.support.moods import PEOPLE, Day, KnownEvents, Moods, Sums, Week
 
 VIEW = MoodEvents()
+BOTH: tuple[RowView[Any], ...] = (VIEW, Activities())
 NOW = datetime.now(UTC).replace(microsecond=0)
 YEAR = timedelta(days=366)
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -39,9 +42,10 @@ def form(request: pytest.FixtureRequest) -> FormDatabase:
     found: Callable[[], FormDatabase] = request.getfixturevalue(f"{request.param}_form")
     database = found()
     with psycopg.connect(database.dsn, autocommit=True) as connection:
-        connection.execute("TRUNCATE journal_mood_events")
-        forget = "SELECT timeseries_forget('journal_mood_events', %s)"
-        connection.execute(forget, (list(PEOPLE),))
+        for view in BOTH:
+            connection.execute(SQL("TRUNCATE {}").format(Identifier(view.table)))
+            forget = "SELECT timeseries_forget(%s, %s)"
+            connection.execute(forget, (view.table, list(PEOPLE)))
         connection.execute("DELETE FROM projection_checkpoints")
         connection.execute("TRUNCATE projection_generations CASCADE")
         connection.execute(
@@ -70,8 +74,16 @@ class Inserting(ViewWriter):
             self._connection.execute(insert, msgspec.structs.astuple(row))
 
 
-def writer_of(form: FormDatabase, connection: Connection, table: str) -> ViewWriter:
-    return (Inserting if form.single else ViewWriter)(VIEW, connection, table)
+def writer_of(
+    form: FormDatabase, connection: Connection, view: RowView[Any], table: str
+) -> ViewWriter:
+    return (Inserting if form.single else ViewWriter)(view, connection, table)
+
+
+def old_and_new(moods: Moods, count: int) -> None:
+    """Events around the time from which on rows are kept, and in the last weeks."""
+    moods.some(count // 2, NOW - YEAR - timedelta(days=60), NOW - YEAR + timedelta(days=20))
+    moods.some(count // 2, NOW - timedelta(days=20), NOW)
 
 
 def fold(form: FormDatabase, moods: Moods) -> None:
@@ -79,14 +91,16 @@ def fold(form: FormDatabase, moods: Moods) -> None:
     if form.single:
         # Its only session cannot tell whose turn it is, which is what a runner asks first.
         with projector(form) as connection:
-            checkpoints.ensure(connection, [VIEW])
+            checkpoints.ensure(connection, BOTH)
             at = checkpoints.read_all(connection)[VIEW.name].position
             with connection.transaction():
-                writer_of(form, connection, VIEW.table).apply(moods.events[at:])
-                moved = "UPDATE projection_checkpoints SET position = %s WHERE name = %s"
-                connection.execute(moved, (len(moods.events), VIEW.name))
+                for view in BOTH:
+                    mine = [one for one in moods.events[at:] if type(one.event) in view.takes]
+                    writer_of(form, connection, view, view.table).apply(mine)
+                moved = "UPDATE projection_checkpoints SET position = %s"
+                connection.execute(moved, (len(moods.events),))
         return
-    runner = Runner(form.dsn, moods.source, [VIEW])
+    runner = Runner(form.dsn, moods.source, BOTH)
     try:
         runner.catch_up()
     finally:
@@ -95,7 +109,8 @@ def fold(form: FormDatabase, moods: Moods) -> None:
 
 def retain(form: FormDatabase, moods: Moods, now: datetime) -> bool:
     with projector(form) as connection:
-        return series.retain(connection, VIEW, now, moods.position_before)
+        done = [series.retain(connection, view, now, moods.position_before) for view in BOTH]
+    return all(done)
 
 
 def shown(form: FormDatabase) -> list[Any]:
@@ -130,6 +145,50 @@ def sums(form: FormDatabase) -> dict[Day, Sums]:
     return found
 
 
+def weeks(form: FormDatabase) -> dict[Day, Week]:
+    """What the people themselves see of their weeks; each once."""
+    with projector(form) as connection:
+        series.refresh(connection, BOTH[1], BOTH[1].table)
+    found: dict[Day, Week] = {}
+    with psycopg.connect(form.dsn, autocommit=True) as connection:
+        connection.execute("SET ROLE mindstream_read")
+        # Whoever may read for several people names all of them.
+        everybody = ",".join(map(str, PEOPLE))
+        connection.execute("SELECT set_config('mindstream.user_id', %s, false)", (everybody,))
+        for week, owner, *rest in connection.execute(
+            "SELECT week, user_id, login_count, entries_created, entries_updated, total_events"
+            " FROM user_weekly_activity"
+        ).fetchall():
+            key = (week.astimezone(UTC).date(), owner)
+            assert key not in found
+            found[key] = tuple(rest)  # type: ignore[assignment]
+    return found
+
+
+def test_activity_is_counted_by_weeks_for_ever(form: FormDatabase) -> None:
+    moods = Moods()
+    moods.some(60, NOW - timedelta(days=230), NOW - timedelta(days=170))
+    moods.some(20, NOW - timedelta(days=20), NOW)
+    fold(form, moods)
+    assert weeks(form) == moods.weeks()
+
+    assert retain(form, moods, NOW)
+    assert weeks(form) == moods.weeks()
+    with psycopg.connect(form.dsn) as connection:
+        counted = connection.execute(
+            "SELECT count(*), min(time) FROM accounts_activity_events"
+        ).fetchone()
+    assert counted is not None
+    assert counted[0] < 50
+    assert NOW - timedelta(days=199) < counted[1] < NOW - timedelta(days=180)
+
+    moods.some(20, NOW, NOW + timedelta(days=30))
+    moods.add(SubjectErased(user_id=PEOPLE[2]), NOW + timedelta(days=31))
+    fold(form, moods)
+    retain(form, moods, NOW + timedelta(days=31))
+    assert weeks(form) == moods.weeks()
+
+
 def dropped_before(form: FormDatabase) -> tuple[datetime, datetime]:
     with psycopg.connect(form.dsn) as connection:
         row = connection.execute(
@@ -142,7 +201,7 @@ def dropped_before(form: FormDatabase) -> tuple[datetime, datetime]:
 
 def test_what_was_dropped_is_still_summed_up(form: FormDatabase) -> None:
     moods = Moods()
-    moods.some(300, NOW - 2.5 * YEAR, NOW)
+    old_and_new(moods, 160)
     fold(form, moods)
     assert shown(form) == moods.shown(BEGINNING)
     assert sums(form) == moods.sums()
@@ -158,7 +217,7 @@ def test_what_was_dropped_is_still_summed_up(form: FormDatabase) -> None:
 def test_what_is_revised_after_it_was_dropped_changes_nothing(form: FormDatabase) -> None:
     moods = Moods()
     old = moods.write(NOW - 2 * YEAR, user=PEOPLE[0], mood="happy")
-    moods.some(60, NOW - 1.5 * YEAR, NOW)
+    old_and_new(moods, 60)
     fold(form, moods)
     retain(form, moods, NOW)
     before = moods.sums()
@@ -181,9 +240,10 @@ def test_what_is_revised_after_it_was_dropped_changes_nothing(form: FormDatabase
 
 def test_nothing_is_dropped_that_was_not_folded(form: FormDatabase) -> None:
     moods = Moods()
-    moods.some(40, NOW - 2 * YEAR, NOW - 1.5 * YEAR)
+    old_and_new(moods, 30)
     fold(form, moods)
-    moods.some(10, NOW - 1.4 * YEAR, NOW)
+    moods.write(NOW - YEAR - timedelta(days=30), mood="sad")
+    moods.write(NOW, mood="sad")
 
     assert not retain(form, moods, NOW)
     fold(form, moods)
@@ -194,7 +254,7 @@ def test_nothing_is_dropped_that_was_not_folded(form: FormDatabase) -> None:
 
 def test_the_erased_are_in_no_sum(form: FormDatabase) -> None:
     moods = Moods()
-    moods.some(150, NOW - 2 * YEAR, NOW)
+    old_and_new(moods, 80)
     fold(form, moods)
     retain(form, moods, NOW)
     assert any(user == PEOPLE[1] for _, user in sums(form))
@@ -217,7 +277,7 @@ def test_a_new_generation_takes_the_place_of_the_old_one_with_all_that_goes_with
     form: FormDatabase,
 ) -> None:
     moods = Moods()
-    moods.some(200, NOW - 2 * YEAR, NOW)
+    old_and_new(moods, 120)
     fold(form, moods)
     retain(form, moods, NOW)
     for entry in list(moods.rows)[:20]:
@@ -229,7 +289,7 @@ def test_a_new_generation_takes_the_place_of_the_old_one_with_all_that_goes_with
     with projector(form) as connection:
         made = generations.begin(connection, VIEW.name, VIEW.table, VIEW.version, 2, 1)
         with connection.transaction():
-            writer = writer_of(form, connection, made.table)
+            writer = writer_of(form, connection, VIEW, made.table)
             for start in range(0, len(moods.events), 50):
                 writer.apply(moods.events[start : start + 50])
         connection.execute("SELECT index_mirror(%s, %s)", (VIEW.table, made.table))
@@ -255,7 +315,7 @@ def test_a_new_generation_takes_the_place_of_the_old_one_with_all_that_goes_with
 
 def test_strangers_see_nothing_of_it(form: FormDatabase) -> None:
     moods = Moods()
-    moods.some(30, NOW - 2 * YEAR, NOW)
+    old_and_new(moods, 30)
     fold(form, moods)
     retain(form, moods, NOW)
     with psycopg.connect(form.dsn, autocommit=True) as connection:
@@ -273,7 +333,7 @@ def test_a_rebuild_and_a_verification_know_what_was_dropped(form: FormDatabase) 
     if form.single:
         pytest.skip("its server takes one connection at a time")
     moods = Moods()
-    moods.some(200, NOW - 2 * YEAR, NOW)
+    old_and_new(moods, 120)
     fold(form, moods)
     retain(form, moods, NOW)
     _, dropped = dropped_before(form)
