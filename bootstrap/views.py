@@ -19,7 +19,9 @@ from projections.journal.days import Days
 from projections.journal.entries import Entries
 from projections.journal.insights import Insights
 from projections.journal.mood_events import MoodEvents
+from projections.journal.search import Searchable
 from projections.journal.tags import Tags
+from projections.journal.vocabulary import Vocabulary
 from projections.ops.audit import Audit
 
 for _context in pkgutil.iter_modules(domain.__path__, "domain."):
@@ -41,6 +43,8 @@ VIEWS: tuple[RowView[Any], ...] = (
     ActivityCounts(),
     MoodEvents(),
     Insights(),
+    Searchable(),
+    Vocabulary(),
     Definitions(),
     AUDIT,
 )

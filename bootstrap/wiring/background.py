@@ -65,9 +65,10 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     runners = [
         Runner(dsn, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT)
         for source, views in (
-            (PostgresSource, [view for view in VIEWS if not view.with_metadata]),
-            # On a thread of its own: what few need must not slow what people wait for.
+            (PostgresSource, [view for view in VIEWS if not view.with_metadata | view.apart]),
+            # On threads of their own: what few need must not slow what people wait for.
             (SourceWithMetadata, [view for view in VIEWS if view.with_metadata]),
+            (PostgresSource, [view for view in VIEWS if view.apart]),
         )
     ]
     halt = threading.Event()

@@ -21,6 +21,7 @@ import read_api.journal_attachments
 import read_api.journal_history
 import read_api.journal_insights
 import read_api.journal_overview
+import read_api.journal_search
 import read_api.keys
 import read_api.live
 import read_api.logins
@@ -69,6 +70,7 @@ from commands.recovery import Recovery
 from projections.accounts.people import Totals
 from projections.following import Feed
 from projections.journal.days import streak_and_statistics
+from projections.journal.search import Search
 from projections.reading import Freshness, Reader, SeriesReader
 from read_api.journal_insights import Viewed
 from read_api.shared import Shared
@@ -131,6 +133,7 @@ class Reading(msgspec.Struct, frozen=True):
     files: Files
     series: SeriesReader
     viewed: Viewed
+    search: Search
 
 
 def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
@@ -228,6 +231,7 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
         *read_api.journal_insights.routes(
             parts.reader, parts.freshness, parts.cursors, parts.viewed
         ),
+        *read_api.journal_search.routes(parts.reader, parts.search, parts.freshness, parts.cursors),
         *read_api.operations.routes(
             parts.operations, lambda operation: read_api.exports.with_link(operation, parts.links)
         ),

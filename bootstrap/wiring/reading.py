@@ -51,6 +51,7 @@ from bootstrap.wiring.handlers import Reading, described, read_handlers
 from bootstrap.wiring.keys import sealer_of
 from bootstrap.wiring.objects import files_of
 from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
+from projections.journal.search import PostgresSearch
 from read_api.shared import Shared
 
 
@@ -58,6 +59,7 @@ def read_api_app(settings: Settings) -> Any:
     """The read API as an ASGI application."""
     dsn = read_dsn_of(settings)
     reads = [Pipeline(dsn, role=READ), Pipeline(dsn, role=READ)]
+    searching = Pipeline(dsn, role=READ)  # of its own: a search takes longer than a page
     # Events, operations and keys lie in the write database. Where that is the same one, the read
     # API needs no more rights than its own.
     same = same_database(dsn, write_dsn_of(settings))
@@ -119,6 +121,7 @@ def read_api_app(settings: Settings) -> Any:
             shared=shared,
             files=attached,
             series=PipelineReader([series]),
+            search=PostgresSearch(PipelineReader([searching])),
         )
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
@@ -126,7 +129,7 @@ def read_api_app(settings: Settings) -> Any:
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for pipeline in (*reads, beside, slow, replays, series):
+            for pipeline in (*reads, beside, slow, replays, series, searching):
                 await pipeline.open()
                 stack.push_async_callback(pipeline.close)
             stack.push_async_callback(cache.aclose)

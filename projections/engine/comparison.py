@@ -22,7 +22,10 @@ DIFFERENCES = 100
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A row that is not the same; None where there is none. Personal columns are digests."""
+    """A row that is not the same; None where there is none. Personal columns are digests.
+
+    So is the key where a part of it is personal.
+    """
 
     key: str
     live: dict[str, Any] | None
@@ -147,7 +150,11 @@ def _differences(
             limit=SQL(str(DIFFERENCES)),
         )
     ).fetchall()
-    return [Difference(key, _shown(view, ours), _shown(view, theirs)) for key, ours, theirs in rows]
+    told = str if set(view.key).isdisjoint(view.personal) else _digest_of
+    return [
+        Difference(told(key), _shown(view, ours), _shown(view, theirs))
+        for key, ours, theirs in rows
+    ]
 
 
 def _shown(view: RowView[Any], row: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -160,8 +167,11 @@ def _shown(view: RowView[Any], row: dict[str, Any] | None) -> dict[str, Any] | N
 
 
 def _digest(value: Any) -> dict[str, Any]:
-    digest = hashlib.sha256(msgspec.json.encode(value)).hexdigest()[:16]
-    return {"sealed": True, "digest": digest}
+    return {"sealed": True, "digest": _digest_of(value)}
+
+
+def _digest_of(value: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()[:16]
 
 
 _HASHED = frozenset(

@@ -172,6 +172,7 @@ _ENCODERS: Mapping[str, Column] = {
     "timestamp with time zone": _timestamptz,
     "text": _text,
     "text[]": _text_array,
+    "tsvector": _raw,
 }
 
 

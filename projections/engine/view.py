@@ -49,6 +49,9 @@ class RowView(Generic[Row]):
     """For a log, to which rows are only added: the column that says in which order."""
     with_metadata: ClassVar[bool] = False
     """Whether it asks who caused an event: its source is to read that, which costs a little."""
+    apart: ClassVar[bool] = False
+    """Whether it takes so much longer than others that it must not hold them up: it is folded on a
+    thread and a connection of its own."""
     erases: ClassVar[str | None] = "user_id"
     """The column with the id of the person whose row it is: their rows go when they are erased.
     None: the rows hold nothing that is about a person, or others need them, too."""

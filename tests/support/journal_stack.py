@@ -38,10 +38,12 @@ from projections.accounts.people import People
 from projections.engine.runner import Runner
 from projections.journal.days import Days
 from projections.journal.entries import Entries
+from projections.journal.search import PostgresSearch, Searchable
 from projections.journal.tags import Tags
+from projections.journal.vocabulary import Vocabulary
 from projections.reading import Reader
 from read_api import journal as read_journal
-from read_api import journal_history, journal_overview
+from read_api import journal_history, journal_overview, journal_search
 from read_api import operations as read_operations
 from read_api.shared import Shared
 from tests.support.servers import Database
@@ -52,7 +54,7 @@ from write_api import journal_import
 from write_api import operations as write_operations
 from write_api.answering import Answering
 
-VIEWS = (Entries(), Days(), Tags(), People())
+VIEWS = (Entries(), Days(), Tags(), People(), Searchable(), Vocabulary())
 
 
 class Bearer:
@@ -156,6 +158,7 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
                 *read_journal.routes(reader, watch, cursors, Shared(None, watch), links),
                 *journal_history.routes(watch, store, cursors, links),
                 *journal_overview.routes(reader, watch, cursors),
+                *journal_search.routes(reader, PostgresSearch(reader), watch, cursors),
                 *read_operations.routes(PostgresOperations(pipelines["shows"], sealer)),
             ]
         )
