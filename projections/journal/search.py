@@ -224,13 +224,9 @@ def vector(user_id: UUID, title: str, content: str) -> bytes:
 
 def _vector(positions: dict[str, list[int]]) -> bytes:
     parts = [_COUNT(len(positions))]
-    # Shorter lexemes come first, then bytes decide: the server's own order.
-    for lexeme, at in sorted(
-        ((lexeme.encode(), at) for lexeme, at in positions.items()),
-        key=lambda each: (len(each[0]), each[0]),
-    ):
+    for lexeme, at in positions.items():  # the server sorts them
         kept = at[:_POSITIONS]
-        parts.append(lexeme + b"\0" + _HEAD(len(kept)) + b"".join(map(_HEAD, kept)))
+        parts.append(lexeme.encode() + b"\0" + _HEAD(len(kept)) + b"".join(map(_HEAD, kept)))
     return b"".join(parts)
 
 
@@ -250,6 +246,7 @@ class PostgresSearch:
         words = await meant(self._reader, user_id, asked)
         mark = _mark(user_id)
         clauses = [_any_way(mark, words[term], term) for term in asked.terms]
+        clauses = clauses or [_quoted(mark + _ANY)]
         clauses += [f"!({_as_it_is(mark + _WORD, words[term], term)})" for term in asked.without]
         bonuses = [
             bonus
@@ -258,7 +255,7 @@ class PostgresSearch:
         ]
         [row] = await self._reader.rows(
             FIND,
-            " & ".join([_quoted(mark + _ANY), *clauses]),
+            " & ".join(clauses),
             IN_A_TERM * len(asked.terms),
             [query for query, _ in bonuses],
             [points for _, points in bonuses],

@@ -62,7 +62,7 @@ CREATE FUNCTION journal_search_find(
     place_score integer, place_date date, place_id uuid, size bigint
 ) RETURNS TABLE (total bigint, moods jsonb, tags jsonb, page jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-SET work_mem = '64MB' AS $$
+SET work_mem = '64MB' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     me constant uuid := nullif(current_setting('mindstream.user_id', true), '')::uuid;
@@ -94,8 +94,8 @@ BEGIN
                                       ORDER BY m.count DESC, m.mood COLLATE "C"), '[]')
             FROM (SELECT h.mood, count(*) FROM hits h WHERE h.mood IS NOT NULL GROUP BY 1) AS m),
            (SELECT coalesce(jsonb_agg(jsonb_build_array(t.tag, t.count)), '[]')
-            FROM (SELECT tag, count(*) FROM hits h, unnest(h.tags) AS tag GROUP BY 1
-                  ORDER BY 2 DESC, tag COLLATE "C" LIMIT 20) AS t),
+            FROM (SELECT u.tag, count(*) FROM (SELECT unnest(h.tags) AS tag FROM hits h) AS u
+                  GROUP BY 1 ORDER BY 2 DESC, u.tag COLLATE "C" LIMIT 20) AS t),
            (SELECT coalesce(jsonb_agg(jsonb_build_array(p.score, p.date, p.entry_id)), '[]')
             FROM (SELECT * FROM scored s
                   WHERE place_id IS NULL
