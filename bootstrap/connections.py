@@ -25,7 +25,7 @@ OWN_HEADERS = {
 }
 """Headers of every answer that no API gave."""
 
-_OTHER_METHOD = re.compile(r"b['\"][!#$%&'*+.^_`|~0-9A-Za-z-]+ [/*]\S* HTTP/1\.[01]['\"]\n")
+_OTHER_METHOD = re.compile(r"b['\"][!#$%&'*+.^_`|~0-9A-Za-z-]+ (/[^\s?]*)\S* HTTP/1\.[01]['\"]\n")
 """A request line as the parser quotes it, sound but for a method that it does not know."""
 
 
@@ -67,12 +67,13 @@ class Connection(web.RequestHandler):
         """Answer what was no request at all, or could not be finished; the connection ends."""
         if request.writer.output_size > 0:
             raise ConnectionError("The answer has begun already.")
+        path = None
         if status < 500:
-            problem = _unreadable(exc)
+            problem, path = _unreadable(exc)
         else:
             problem = Problem("INTERNAL_ERROR")
             self.logger.error("unexpected error in the gateway: %s", type(exc).__name__)
-        response = answer_of(problem, None, new_request_id(None))
+        response = answer_of(problem, path, new_request_id(None))
         response.force_close()
         return response
 
@@ -85,12 +86,14 @@ class Server(web.Server):
         return Connection(self, loop=self._loop, **self._kwargs)
 
 
-def _unreadable(error: BaseException | None) -> Problem:
-    """Why something was not taken for a request; nothing of it is repeated."""
-    if isinstance(error, BadHttpMethod) and _OTHER_METHOD.search(error.message):
-        return no_such_method()
+def _unreadable(error: BaseException | None) -> tuple[Problem, str | None]:
+    """Why something was not taken for a request, and its path where that is known."""
+    said = getattr(error, "message", "")
+    if isinstance(error, BadHttpMethod) and (line := _OTHER_METHOD.search(said)):
+        return no_such_method(), line[1]
     if isinstance(error, LineTooLong):
         # The parser collects a target in an array, and headers in bytes.
-        code = "URI_TOO_LONG" if "bytearray(" in error.message else "HEADERS_TOO_LARGE"
-        return Problem(code)
-    return Problem("MALFORMED_REQUEST", "This is not a well-formed HTTP request.")
+        return Problem("URI_TOO_LONG" if "bytearray(" in said else "HEADERS_TOO_LARGE"), None
+    if "Too many headers" in said:
+        return Problem("HEADERS_TOO_LARGE"), None
+    return Problem("MALFORMED_REQUEST", "This is not a well-formed HTTP request."), None

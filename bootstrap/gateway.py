@@ -86,7 +86,7 @@ class Gateway:
             if not request.raw_path.startswith("/"):
                 raise Problem("MALFORMED_REQUEST", "The target must be a path.")
             if request.path == "/metrics" and request.method in READS:
-                return await self._metrics()
+                return await self._metrics(request_id)
             upstream = self._read if reads(request.method, request.path) else self._write
             if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
                 return await self._tunnel(request, upstream, request_id)
@@ -97,9 +97,13 @@ class Gateway:
             unreadable = Problem("MALFORMED_REQUEST", "A header is not text.")
             return answer_of(unreadable, request.path, request_id)
 
-    async def _metrics(self) -> web.Response:
+    async def _metrics(self, request_id: str) -> web.Response:
         body = await metrics.collect(self._places, "gateway")
-        headers = {"Content-Type": metrics.CONTENT_TYPE, **OWN_HEADERS}
+        headers = {
+            "Content-Type": metrics.CONTENT_TYPE,
+            "X-Request-Id": request_id,
+            **OWN_HEADERS,
+        }
         return web.Response(body=body, headers=headers)
 
     async def _forward(self, request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:

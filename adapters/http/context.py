@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it brings Litestar along, which the gateway can start witho
 KEY = "mindstream"
 """Where the context stands in the ASGI scope."""
 
-_SANE = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
+_SANE = re.compile(rb"[A-Za-z0-9._:+/=@~-]{1,128}")
 _PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 

@@ -291,8 +291,8 @@ for _code, _status, _title, _explanation in (
     (
         "HEADERS_TOO_LARGE",
         431,
-        "A header is too long",
-        "A header has 8,190 bytes at most, its name included. Nothing was changed.",
+        "The headers are too large",
+        "A header has 8,190 bytes at most, and there are at most 128. Nothing was changed.",
     ),
     (
         "RATE_LIMITED",

@@ -198,6 +198,7 @@ async def test_one_page_has_every_process_s_metrics(client: aiohttp.ClientSessio
         (b"get /v1/me HTTP/1.0", 405, "METHOD_NOT_ALLOWED"),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1", 414, "URI_TOO_LONG"),
         (b"GET /v1/me HTTP/1.1\r\nA: " + b"a" * 9000, 431, "HEADERS_TOO_LARGE"),
+        (b"GET /v1/me HTTP/1.1" + b"\r\nA: a" * 500, 431, "HEADERS_TOO_LARGE"),
     ],
 )
 async def test_what_cannot_be_read_as_a_request_gets_a_problem(
@@ -215,6 +216,7 @@ async def test_what_cannot_be_read_as_a_request_gets_a_problem(
     assert {"x-request-id", "cache-control", "x-content-type-options"} <= headers
     assert b"content-type: application/problem+json" in head.lower()
     assert ("allow" in headers) == (status == 405)
+    assert problem.get("instance") == ("/v1/me" if status == 405 else None)
 
 
 async def test_it_listens_on_loopback_only(up: Up) -> None:

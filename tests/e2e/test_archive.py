@@ -101,7 +101,7 @@ def test_an_archive_is_restored_elsewhere_and_only_there(
             found = client.get("/v1/ops/audit", params={"action": "journal.EntryWritten"})
             titles = [item["after"]["title"] for item in found.json()["data"]]
             assert "A day to carry along" in titles
-            assert {"erased": True} in titles
+            assert {"sealed": True} in titles  # for good: its key is gone
             assert written["title"] not in found.text
         again = tmp_path / "again.jsonl"
         assert other.cli("events", "export", str(again)).returncode == 0

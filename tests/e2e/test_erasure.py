@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import redis
 from joserfc import jws
 from joserfc.jwk import KeySet
 from psycopg.sql import SQL, Identifier
@@ -81,8 +82,42 @@ def files(system: Up) -> Iterator[tuple[Path, bytes]]:
                 yield path, path.read_bytes()
 
 
+def cached(system: Up) -> Iterator[tuple[str, bytes]]:
+    """All that Valkey holds, in every database of it."""
+    with redis.Redis.from_url(system.services()["redis_url"]) as client:
+        number = int(client.config_get("databases")["databases"])
+    for database in range(number):
+        with redis.Redis.from_url(system.services()["redis_url"], db=database) as client:
+            for key in client.scan_iter():
+                yield f"valkey {database}", key + repr(value_of(client, key)).encode()
+
+
+def value_of(client: Any, key: bytes) -> Any:
+    match client.type(key):
+        case b"string":
+            return client.get(key)
+        case b"list":
+            return client.lrange(key, 0, -1)
+        case b"hash":
+            return client.hgetall(key)
+        case b"set":
+            return client.smembers(key)
+        case b"zset":
+            return client.zrange(key, 0, -1)
+        case b"stream":
+            return client.xrange(key)
+        case b"none":  # it has expired meanwhile
+            return None
+        case other:
+            raise AssertionError(f"a key of another type: {other!r}")
+
+
 def found_in(system: Up, *words: str) -> list[str]:
-    everything = [*tables(system), *((str(path), data) for path, data in files(system))]
+    everything = [
+        *tables(system),
+        *((str(path), data) for path, data in files(system)),
+        *cached(system),
+    ]
     return sorted({name for name, data in everything for word in words if word.encode() in data})
 
 
@@ -222,6 +257,10 @@ def nothing_fails(system: Up, operator: httpx.Client, person: Person, entry_id: 
     assert listed[0]["data"]["entry_id"] == entry_id
     status = operator.get("/v1/ops/projections").json()["data"]
     assert {each["status"] for each in status} == {"live"}
+    # An archive is written among the files, where whoever comes next will look.
+    archive, keys = str(system.home / "archive"), str(system.home / "keys")
+    exported = system.cli("events", "export", archive, "--keys", keys)
+    assert exported.returncode == 0, exported.stderr
 
 
 def check_signature(system: Up, report: dict[str, Any]) -> None:
