@@ -133,7 +133,7 @@ async def serve(app: Any, address: str, stop: asyncio.Event) -> None:
         # Open event streams would never end.
         begin_closing = getattr(app, "begin_closing", None)
         if begin_closing is not None:
-            begin_closing()
+            await begin_closing()
         server.stop()  # type: ignore[no-untyped-call]  # granian leaves its signature out
         await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
         serving.cancel()

@@ -120,7 +120,7 @@ class Conventions:
         self._cors = cors or Cors()
         self._witness = witness
         self._clock = clock
-        self.closing: list[Callable[[], None]] = []
+        self.closing: list[Callable[[], Awaitable[None]]] = []
         """What ends answers that would go on, when the process is about to stop."""
         self._policies: dict[int, RawHeader] = {}
 
@@ -374,10 +374,9 @@ class Conventions:
         if not self._cors.admits(origin, () if key is None else key.origins):
             raise Problem("FORBIDDEN", "Pages of this origin may not open a WebSocket here.")
 
-    def begin_closing(self) -> None:
+    async def begin_closing(self) -> None:
         """End what would not end by itself, before the server stops."""
-        for end in self.closing:
-            end()
+        await asyncio.gather(*(end() for end in self.closing))
 
 
 def no_such_method() -> Problem:

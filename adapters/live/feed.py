@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 from uuid import UUID
 
@@ -45,6 +45,8 @@ POLL = 1.0
 """Seconds between looks that nobody asked for, while somebody is connected."""
 LOOK = 1.0
 """Seconds between looks at everybody's credentials."""
+FAREWELL = 1.0
+"""Seconds that clients have to take the end of what they were sent, when the process stops."""
 NEAR = 1000
 """Positions by which a connection may be behind the others to join them."""
 MOST_OPEN = 10_000
@@ -63,13 +65,14 @@ OWNER_WITHIN = 200
 _MARK = b'"user_id":"'
 _HEAD = Statement("live_head", "SELECT coalesce(max(position), 0) FROM events", ())
 # What is compared is the JSON's text: no row is parsed that is nobody's who is connected. It is a
-# first sieve; whose an event is tells the event.
+# first sieve; whose an event is tells the event. The topic is no condition for an index: of the two
+# that could be used, the one by position reads in order what is wanted.
 _EVENTS = Statement(
     "live_events",
     f"""
     SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data
     FROM events
-    WHERE position > $1 AND position <= $2 AND topic = ANY ($3)
+    WHERE position > $1 AND position <= $2 AND topic || '' = ANY ($3)
       AND substring(
           substring(data FOR {OWNER_WITHIN})
           FROM position('\\x{_MARK.hex()}'::bytea IN substring(data FOR {OWNER_WITHIN}))
@@ -113,6 +116,7 @@ class LiveFeed:
         self._open = 0
         self._idle = True
         self._closing = False
+        self._gone = asyncio.Event()
         self._turns = asyncio.Semaphore(REPLAYS)
 
     @asynccontextmanager
@@ -139,6 +143,15 @@ class LiveFeed:
         self._closing = True
         for line in list(self._every()):
             line.end("closing")
+
+    async def wind_down(self) -> None:
+        """End every connection, and wait a little until their clients have been told."""
+        self.end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                while self._open:
+                    self._gone.clear()
+                    await self._gone.wait()
 
     async def follow(
         self,
@@ -189,6 +202,7 @@ class LiveFeed:
         if line in lines:
             lines.remove(line)
             self._open -= 1
+            self._gone.set()
             self._idle = self._idle or not self._open
         if not lines:
             self._lines.pop(line.user_id, None)

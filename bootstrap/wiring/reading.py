@@ -160,5 +160,5 @@ def read_api_app(settings: Settings) -> Any:
         requests,
         AskedErasures(beside),
     )
-    app.closing.append(feed.end)
+    app.closing.append(feed.wind_down)
     return app
