@@ -70,6 +70,8 @@ class Connection(web.RequestHandler):
         path = None
         if status < 500:
             problem, path = _unreadable(exc)
+        elif request.transport is None:  # the client went away in the middle of its body
+            problem = Problem("MALFORMED_REQUEST")
         else:
             problem = Problem("INTERNAL_ERROR")
             self.logger.error("unexpected error in the gateway: %s", type(exc).__name__)

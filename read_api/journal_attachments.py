@@ -109,7 +109,7 @@ def routes(
                 description="By the `download_url` or the `thumbnail_url` of an attachment, which"
                 " need no login. Takes a `Range`.",
                 tags=TAGS,
-                response=bytes,
+                response=msgspec.Raw,
                 response_media_type="application/octet-stream",
                 enveloped=False,
                 query=LinkQuery,

@@ -262,7 +262,7 @@ def _upload_route(attaching: Attaching, signed: Links) -> HTTPRouteHandler:
                 description="By the `url` of its `upload`, which needs no login. A repeated upload"
                 " takes the place of the earlier one, until the attachment is completed.",
                 tags=TAGS,
-                body=bytes,
+                body=msgspec.Raw,
                 body_media_type="application/octet-stream",
                 query=LinkQuery,
                 statuses=(204,),
