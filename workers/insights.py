@@ -211,7 +211,7 @@ async def _make(claimed: Claimed, making: Making, run: Run) -> None:
         await check_open(claimed.user_id, making.store)
     except PrivateMode:
         raise Unfit("PRIVATE_MODE") from None
-    await run.step(0.95, "keeping what was found", last=True)
+    await run.step(0.95, f"{len(material.pages)} entries read", last=True)
     command = CompleteInsight(claimed.id, material.figures, account)
     await making.dispatch(command, context_of(claimed, making.clock()))
 

@@ -102,18 +102,18 @@ class _Reading:
     def _read(self, page: Page) -> Read:
         language = language_of(page.content)
         text = plain(page.content)
-        # Many titles are the first words of the content.
-        title = [] if text.startswith(page.title.rstrip(". …")) else [plain(page.title)]
+        # Without the title: many are the first words of the content, or the same every day.
         return Read(
             tuple(
                 Sentence(each, tone_of(each, language), stems_of(each, self.forms))
-                for each in (*title, *sentences(text))
+                for each in sentences(text)
             ),
             page.tags,
         )
 
     def account(self) -> Account:
         """Everything, in the order in which quotations are given away: none is given twice."""
+        resolved = self._resolved()
         summary = "\n\n".join(
             " ".join(part for part in paragraph if part)
             for paragraph in (
@@ -131,7 +131,7 @@ class _Reading:
             summary=summary,
             themes=tuple(self.themes),
             milestones=tuple(milestones),
-            suggestions=tuple(self._suggestions()),
+            suggestions=tuple(self._suggestions(resolved)),
             generated_by=GENERATED_BY,
         )
 
@@ -290,9 +290,9 @@ class _Reading:
 
     # -- what to do with it ------------------------------------------------------------------
 
-    def _suggestions(self) -> list[str]:
+    def _suggestions(self, resolved: list[str]) -> list[str]:
         found = [
-            *self._resolved(),
+            *resolved,
             *self._low_and_high(),
             *self._missing(),
             *self._gap(),

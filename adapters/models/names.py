@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from adapters.models.words import fold, is_stop, sentences
+from adapters.models.words import fold, is_stop, language_of, sentences
 
 Kind = Literal["person", "place"]
 
@@ -99,9 +99,10 @@ def names_of(texts: Iterable[str]) -> list[Name]:
     for index, text in enumerate(texts):
         for found in _KIN.finditer(text):
             kin[found[1].lower()].add(index)
+        portuguese = language_of(text) == "pt"
         for sentence in sentences(text):
             lower.update(fold(word) for word in re.findall(r"(?<![\w’'])[a-zà-ÿ]{3,}", sentence))
-            _look(sentence, index, seen)
+            _look(sentence, index, seen, portuguese)
     names = [
         Name(f"my {word}", "person", len(where), tuple(sorted(where)), word)
         for word, where in kin.items()
@@ -114,7 +115,7 @@ def names_of(texts: Iterable[str]) -> list[Name]:
     return sorted(names, key=lambda name: (-name.frequency, name.text))
 
 
-def _look(sentence: str, index: int, seen: Mapping[str, _Seen]) -> None:
+def _look(sentence: str, index: int, seen: Mapping[str, _Seen], portuguese: bool) -> None:
     for found in _NAME.finditer(sentence):
         title, name = found["title"] or "", found["name"]
         begins = found.start("title" if title else "name") == 0
@@ -124,7 +125,7 @@ def _look(sentence: str, index: int, seen: Mapping[str, _Seen]) -> None:
             begins = False
         while parts and fold(parts[0]) in _NOBODYS:
             parts = parts[1:]
-        if not parts or len(fold(parts[-1])) < 2 or fold(parts[-1]) in _NOBODYS:
+        if not parts or is_stop(fold(parts[-1])) or fold(parts[-1]) in _NOBODYS:
             continue
         last = fold(parts[-1])
         if title and _OF_WHERE.search(title.replace(" of ", " ")) and " of " in title:
@@ -142,12 +143,12 @@ def _look(sentence: str, index: int, seen: Mapping[str, _Seen]) -> None:
         before = fold((found["before"] or "").strip())
         if title:
             one.person += 3
-        elif last in _SURE_PLACE:
+        elif last in _SURE_PLACE or (found["initials"] or "").startswith("St."):
             one.place += 3
         elif before in _PLACE_AFTER:
             one.place += 0.5 if before in ("to", "from", "de", "para") else 1
-        elif before in _PERSON_AFTER:
-            one.person += 1
+        elif before in _PERSON_AFTER or (portuguese and before in ("a", "o", "à", "ao")):
+            one.person += 1  # in Portuguese people have an article
         one.person += 0.7 * owns  # "to Hales's": places own little
 
 

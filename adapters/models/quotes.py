@@ -105,15 +105,20 @@ def _pieces(sentence: str) -> Iterator[str]:
         if len(clause) <= LONGEST:
             yield _trimmed(clause)
             continue
-        held = ""
+        held: list[list[str]] = [[]]
         for part in _COMMA.split(clause):
-            joined = f"{held}, {part}" if held else part
-            if len(joined) > LONGEST and held:
-                yield _trimmed(held)
-                held = part
-            else:
-                held = joined
-        yield _trimmed(held)
+            if held[-1] and len(", ".join([*held[-1], part])) > LONGEST:
+                held.append([])
+            held[-1].append(part)
+        # What was left for the end is short: it takes from before what belongs to it.
+        while len(held) > 1 and len(held[-2]) > 1:
+            longer = [held[-2][-1], *held[-1]]
+            if len(", ".join(longer)) > LONGEST:
+                break
+            held[-1] = longer
+            held[-2].pop()
+        for parts in held:
+            yield _trimmed(", ".join(parts))
 
 
 def _trimmed(piece: str) -> str:

@@ -19,7 +19,7 @@ _ABBREVIATED = (
 ).split()
 _END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-ZÀ-Þ0-9])|\n{2,}|(?<=\n)(?=[-*#>] )")
 _LONGEST_ABBREVIATION = 8
-_LAST_WORD = re.compile(r"([A-Za-zÀ-ÿ.]+)\.$")
+_LAST_WORD = re.compile(r"([A-Za-zÀ-ÿ.’']+)\.$")
 _CLAUSE = re.compile(r"(?<=[;:])\s+|\s+[—–]\s*|\s+--\s+")
 WORD = re.compile(r"[^\W\d_]+(?:[’'][^\W\d_]+)*")
 """A word: letters, with apostrophes inside."""
@@ -74,8 +74,9 @@ STOP = frozenset(
         " calling begin began begun hard open opened advice vow occasion fallen resolve joined"
         " beg chamber stairs purposely walk walking excuse mean means opinion busy quiet coach face"
         " fear fears journal journals visit heart eye eyes word words consideration"
-        " wrong bear bears fellow fellows corner comfort exceeding angry idle idly mixing laid"
-        " perceive parts share shares chance case cases idea ideas kinds sense moment moments"
+        " wrong bear bears fellow fellows giving corner comfort exceeding angry idle idly mixing"
+        " laid therefore condition sober dull perceive parts share shares chance case cases idea"
+        " ideas kinds sense moment moments"
         # Portuguese
         " ao aos aquela aquelas aquele aqueles aquilo as até com como da das de dela delas dele"
         " deles depois do dos e ela elas ele eles em entre era eram essa essas esse esses esta"
