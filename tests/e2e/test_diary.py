@@ -116,6 +116,41 @@ def test_tags_with_their_counts(imported: Imported) -> None:
         ]
 
 
+SCORES = {"ecstatic": 1.0, "happy": 0.6, "neutral": 0, "anxious": -0.4, "sad": -0.6, "angry": -0.8}
+
+
+@pytest.mark.parametrize(("bucket", "length"), [("month", 7), ("year", 4)])
+def test_series(imported: Imported, bucket: str, length: int) -> None:
+    entries = imported.diary.entries
+    dates = sorted(entries)
+    last = datetime.date.fromisoformat(dates[-1]) + datetime.timedelta(1)
+    asked = {"from": dates[0], "to": last.isoformat(), "bucket": bucket, "tz": "Europe/London"}
+    words: collections.Counter[str] = collections.Counter()
+    moods: dict[str, list[str]] = collections.defaultdict(list)
+    for date, entry in entries.items():
+        words[date[:length]] += len(entry["content"].split())
+        if entry.get("mood"):
+            moods[date[:length]].append(entry["mood"])
+    [series] = imported.get("/v1/analytics/words", **asked)["series"]
+    # Without a gap, from the bucket of the first day to that of the last one.
+    assert len(series["points"]) == {
+        "month": (last.year - int(dates[0][:4])) * 12 + last.month - int(dates[0][5:7])
+        + (last.day > 1),
+        "year": int(dates[-1][:4]) - int(dates[0][:4]) + 1,
+    }[bucket]  # fmt: skip
+    for point in series["points"]:
+        at = point["bucket"][:length]
+        assert point["words"] == words[at]
+        assert point["entries"] == sum(date.startswith(at) for date in dates)
+    [series] = imported.get("/v1/analytics/mood", **asked)["series"]
+    for point in series["points"]:
+        had = moods[point["bucket"][:length]]
+        assert point["entries"] == len(had)
+        assert point["moods"] == {mood: had.count(mood) for mood in SCORES}
+        mean = sum(SCORES[mood] for mood in had) / len(had) if had else None
+        assert point["average_score"] == (None if mean is None else pytest.approx(mean))
+
+
 @pytest.mark.parametrize(
     "query",
     [
