@@ -105,7 +105,7 @@ DONE = logins()
 def store(database: Database) -> Iterator[tuple[asyncio.Runner, PipelineReader]]:
     with psycopg.connect(database.project_dsn) as connection:
         ViewWriter(Daily(), connection, "journal_daily").apply(EVENTS)
-        ViewWriter(Activities(100_000), connection, "accounts_activity_events").apply(DONE)
+        ViewWriter(Activities(), connection, "accounts_activity_events").apply(DONE)
         ViewWriter(ActivityCounts(), connection, "accounts_activity_counts").apply(DONE)
         # What has had its time is dropped.
         connection.execute("DELETE FROM accounts_activity_events WHERE time < %s", (KEPT,))
