@@ -11,6 +11,7 @@ from projections.accounts.activity import Activities, ActivityCounts
 from projections.accounts.keys import Keys
 from projections.accounts.login_history import LoginHistory
 from projections.accounts.people import People
+from projections.accounts.sharing import Sharing
 from projections.accounts.tenants import Tenants
 from projections.engine.view import RowView
 from projections.flags.definitions import Definitions
@@ -41,6 +42,7 @@ VIEWS: tuple[RowView[Any], ...] = (
     Daily(),
     Activities(),
     ActivityCounts(),
+    Sharing(),
     MoodEvents(),
     Insights(),
     Searchable(),

@@ -102,6 +102,8 @@ def test_somebody_elses_token_is_a_position_and_shows_nothing(people: People) ->
         "/v1/journal/tags/suggest?prefix=a",
         "/v1/journal/calendar/2024/5",
         "/v1/journal/streak",
+        "/v1/analytics/mood",
+        "/v1/analytics/activity",
     ],
 )
 def test_tokens_on_every_read_model(up: Up, person: Person, path: str) -> None:

@@ -12,12 +12,18 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 from uuid_utils.compat import uuid7
 
-from domain.accounts.events import MemberAdded, SharingRevised
+from domain.accounts.events import (
+    MemberAdded,
+    MemberRemoved,
+    SharingRevised,
+    TenantReactivated,
+    TenantSuspended,
+)
 from domain.accounts.tenant import Tenant
 from domain.event import Event, Recorded
 from domain.journal.entry import Draft, Entry, stream_of
 from projections.accounts.activity import ActivityCounts
-from projections.accounts.tenants import Tenants
+from projections.accounts.sharing import Sharing
 from projections.engine.writer import ViewWriter
 from projections.journal.daily import Daily
 from tests.support.servers import Database
@@ -58,7 +64,7 @@ def analyst(owner: psycopg.Connection, database: Database) -> Iterator[psycopg.C
             tags=["hidden"], is_private=private,
         )  # fmt: skip
         happened(Entry.write(entry_id, person, draft), stream_of(entry_id))
-    views = (Tenants(), Daily(), ActivityCounts())
+    views = (Sharing(), Daily(), ActivityCounts())
     with psycopg.connect(database.project_dsn) as connection:
         for view in views:
             taken = [one for one in events if type(one.event) in view.takes]
@@ -157,3 +163,23 @@ def test_ids_are_all_there_is_of_a_person(analyst: psycopg.Connection) -> None:
             for value in row:
                 assert isinstance(value, UUID) or "hidden" not in str(value).lower()
                 assert "Secret" not in str(value)
+
+
+def test_who_takes_it_back_leaves_or_is_closed_out_is_counted_no_more(
+    analyst: psycopg.Connection, database: Database
+) -> None:
+    def then(event: Event) -> list[tuple[object, ...]]:
+        happened = Recorded(
+            position=99, stream_id=Tenant.stream(OURS), stream_version=4, tenant_id=OURS,
+            recorded_at=NOON, event=event,
+        )  # fmt: skip
+        with psycopg.connect(database.project_dsn) as connection:
+            ViewWriter(Sharing(), connection, "accounts_sharing").apply([happened])
+        return analyst.execute("SELECT user_id FROM analytics.people").fetchall()
+
+    for member, sharing in ((ANNA, True), (ANNA, False), (BEN, True)):
+        seen = then(SharingRevised(tenant_id=OURS, user_id=member, analytics=sharing))
+        assert seen == ([(BEN,), (ANNA,)] if (member, sharing) == (ANNA, True) else [(BEN,)])
+    assert then(TenantSuspended(tenant_id=OURS)) == []
+    assert then(TenantReactivated(tenant_id=OURS)) == [(BEN,)]
+    assert then(MemberRemoved(tenant_id=OURS, user_id=BEN)) == []

@@ -14,6 +14,7 @@ from bootstrap.settings import Settings
 from bootstrap.wiring.keys import subject_keys_of
 from projections.accounts.activity import Activities, ActivityCounts
 from projections.accounts.keys import Keys
+from projections.accounts.sharing import Sharing
 from projections.accounts.tenants import Tenants
 from projections.engine.rebuild import rebuild, verify
 from projections.engine.view import RowView
@@ -39,6 +40,8 @@ async def test_a_rebuild_equals_the_live_rows(settings: Settings, database: Data
         await ada.call("DELETE", paths[1], if_match="*")
         shared = (await ada.call("POST", "/v1/tenants", {"name": "x"})).headers["location"]
         await ada.call("POST", f"{shared}/members", {"user_id": ben.id})
+        ben.token = ada.token
+        await ben.call("PUT", f"{shared}/sharing", {"analytics": True})
         await ada.call("PATCH", shared, {"name": "y"}, if_match="*")
         await ops.call("PATCH", shared, {"state": "suspended"}, if_match="*")
         for name in ("a", "b"):
@@ -57,7 +60,7 @@ async def test_a_rebuild_equals_the_live_rows(settings: Settings, database: Data
             PostgresSource, database.write_dsn, keys=subject_keys_of(settings)
         )
         views: tuple[tuple[RowView[Any], int], ...] = (
-            (Keys(), 2), (Tenants(), 4), (Definitions(), 1), (Daily(), 1),
+            (Keys(), 2), (Tenants(), 4), (Sharing(), 4), (Definitions(), 1), (Daily(), 1),
             # Three logins; a creation, an update, a deletion, a restoration; profile and settings.
             (Activities(), 9),
         )  # fmt: skip
