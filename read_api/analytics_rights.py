@@ -79,7 +79,7 @@ async def audience(
         tenants = [await _known(principal, tenant_id, streams)]
         if user_id is not None and tenants[0].member(user_id) is None:
             raise Problem("NOT_FOUND")
-        if user_id == me:
+        if user_id == me or (tenants[0].personal and tenants[0].member(me) is not None):
             return Audience((me,), True)
     if not tenants:
         raise Problem("NOT_FOUND")

@@ -349,6 +349,8 @@ async def test_others_are_seen_only_if_they_share(api: httpx.AsyncClient, ada: N
     # Oneself is seen whole, also by one's own id.
     mine = points(await series(ada, f"words?{WEEK}&bucket=week&user_id={ada.id}"))
     assert mine[0]["entries"] == 4
+    home = points(await series(ada, f"words?{WEEK}&bucket=week&tenant_id={ada.tenant_id}"))
+    assert home == mine
     # A key has no role.
     made = await ben.call("POST", "/v1/api-keys", {"name": "k", "permissions": ["journal:read"]})
     key = {"x-api-key": made.json()["data"]["key"]}
