@@ -30,10 +30,12 @@ from projections.accounts import series as activity
 from projections.accounts.activity import Activities, ActivityCounts
 from projections.accounts.series import ActivityPoint
 from projections.buckets import Buckets, TooManyBuckets, Zone, buckets
+from projections.caching import Place
 from projections.journal import series as journal
 from projections.journal.daily import Daily
 from projections.journal.days import timezone
 from projections.journal.series import EntriesPoint, Group, Metric, MoodPoint, WordsPoint
+from projections.journal.trend import TREND, MoodTrend
 from projections.reading import Freshness, Query, Reader, ReadUnavailable, SeriesReader
 from read_api.analytics_forms import (
     ARROW,
@@ -48,6 +50,7 @@ from read_api.analytics_forms import (
 from read_api.analytics_range import GroupedQuery, SeriesQuery, range_of
 from read_api.analytics_rights import Audience, Streams, audience
 from read_api.fresh import fresh
+from read_api.shared import Form, Shared
 
 AnyRequest = Request[Any, Any, Any]
 Found = list[tuple[str | None, list[Any]]]
@@ -117,6 +120,17 @@ class Asked(NamedTuple):
         return self.query.group_by if isinstance(self.query, GroupedQuery) else None
 
 
+_TREND = Form(MoodTrend)
+
+
+def _part_of_trend(asked: Asked) -> str | None:
+    """How many days up to today are asked for, if that is what processes share."""
+    days = str(len(asked.buckets.labels))
+    query = asked.query
+    usual = query.bucket == "day" and query.end is None and asked.group is None
+    return days if usual and asked.audience.own and days in TREND.parts else None
+
+
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of series: the parameters, the points, where they are from, and who reads them."""
 
@@ -135,12 +149,13 @@ def routes(
     events: Reader,
     freshness: Freshness,
     streams: Streams,
+    shared: Shared,
     clock: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> list[HTTPRouteHandler]:
     """The handlers.
 
     ``reader`` reads people and tenants, ``store`` the time series, ``events`` the store of events;
-    ``clock`` tells the time in UTC.
+    ``shared`` is what processes share, ``clock`` tells the time in UTC.
     """
 
     def counting(metric: Metric) -> Callable[[Asked], Awaitable[Found]]:
@@ -154,12 +169,31 @@ def routes(
 
         return read
 
+    count_moods = counting("mood")
+
+    async def read_moods(asked: Asked) -> Found:
+        if (part := _part_of_trend(asked)) is None:
+            return await count_moods(asked)
+
+        async def load() -> MoodTrend:
+            [(_, points)] = await count_moods(asked)
+            return MoodTrend(asked.zone.name, asked.bounds, points)
+
+        trend = await shared.read(
+            Place(TREND, asked.audience.user_ids[0], part),
+            freshness.position(Daily.name),
+            load,
+            _TREND,
+            good=lambda kept: (kept.zone, kept.bounds) == (asked.zone.name, asked.bounds),
+        )
+        return [(None, list(trend.points))]
+
     async def read_activity(asked: Asked) -> Found:
         return await activity.series(store, asked.audience.user_ids, asked.buckets, clock)
 
     answering = _Answering(reader, events, freshness, streams, clock)
     kinds = (
-        Kind(name="mood", summary="How one felt", point=MoodPoint, read=counting("mood")),
+        Kind(name="mood", summary="How one felt", point=MoodPoint, read=read_moods),
         Kind(name="words", summary="How much one wrote", point=WordsPoint, read=counting("words")),
         Kind(
             name="entries",

@@ -1,8 +1,8 @@
 """What was read a moment ago, for clients that ask again and again.
 
 An answer is given again only while nothing of its user's has changed, as far as this process has
-heard, and for a second at most, should a notification be lost. Kept in process memory: for most a shared
-cache would cost more than the query that it saves (``read_api.shared``).
+heard, and for a second at most, should a notification be lost. Kept in process memory: for most
+of it a shared cache would cost more than the query that it saves (``read_api.shared``).
 """
 
 from __future__ import annotations

@@ -91,14 +91,15 @@ class Shared:
         """The value: kept, being read, or read by ``load``.
 
         ``position`` is what the read models have passed, as ``read_api.fresh.fresh`` told: the
-        value is the truth at that position. ``good`` may refuse one that was kept. Raises what
-        ``load`` raises.
+        value is the truth at that position. ``good`` may refuse one that others have read. Raises
+        what ``load`` raises.
         """
         needed = self._changes.since(place.user_id)
         basis = self._changes.basis(*place.kind.views)
         if needed is None or basis is None or (place.kind.cheap and self._is_void(place)):
             return await load()
         flight = self._flights.get(place)
+        joined = flight
         if flight is None or flight.position < needed or flight.basis != basis:
             reading = self._fly(place, position, needed, basis, load, form, good)
             flight = _Flight(asyncio.create_task(reading), position, basis)
@@ -106,7 +107,7 @@ class Shared:
             flight.task.add_done_callback(lambda task: self._landed(place, task))
         # Whoever began may go away: others wait for the same.
         value: T = await asyncio.shield(flight.task)
-        return value
+        return value if flight is not joined or good(value) else await load()
 
     async def close(self) -> None:
         """Wait for what is on its way to the cache."""

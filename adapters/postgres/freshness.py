@@ -141,9 +141,14 @@ class ProjectionWatch:
         return self._changed.get(user_id, 0)
 
     def basis(self, *projections: str) -> str | None:
-        """What changes when rows of these change otherwise than by the next event."""
+        """What changes when rows of these change otherwise than by the next event.
+
+        None for projections of another database as well.
+        """
         known, waiting = self._revisions, self._quarantined
         if known is None or waiting is None or not waiting.isdisjoint(projections):
+            return None
+        if not self._positions.keys() >= set(projections):
             return None
         return ",".join([known.get(name, "") for name in projections])
 

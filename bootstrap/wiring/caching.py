@@ -17,8 +17,9 @@ from projections.accounts.profile import PROFILE
 from projections.caching import Kind
 from projections.invalidation import Invalidator
 from projections.journal.recent import RECENT
+from projections.journal.trend import TREND
 
-KINDS: tuple[Kind, ...] = (PROFILE, RECENT)
+KINDS: tuple[Kind, ...] = (PROFILE, RECENT, TREND)
 
 
 @asynccontextmanager

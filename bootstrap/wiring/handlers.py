@@ -244,7 +244,12 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
         *read_api.audit.routes(parts.audit, parts.freshness, parts.cursors),
         *read_api.live.routes(parts.live, comment_every=parts.comment_every),
         *read_api.analytics.routes(
-            parts.reader, parts.series, parts.credentials, parts.freshness, parts.streams
+            parts.reader,
+            parts.series,
+            parts.credentials,
+            parts.freshness,
+            parts.streams,
+            parts.shared,
         ),
     ]
 

@@ -20,6 +20,7 @@ from bootstrap.settings import Settings
 from domain.event import Recorded
 from projections.reading import Query, ReadUnavailable
 from read_api import analytics
+from read_api.shared import Shared
 from tests.support import http_app
 from tests.support.apps import served
 from tests.support.newcomers import Newcomer, logged_in, newcomer
@@ -397,11 +398,21 @@ class Far:
     def epoch(self, user_id: UUID) -> int:
         return -1
 
+    def since(self, user_id: UUID) -> None:
+        return None
+
+    def told(self, user_id: UUID) -> int:
+        return 0
+
+    def basis(self, *projections: str) -> None:
+        return None
+
 
 async def test_without_the_store_of_series() -> None:
     here = Store()
     for store, status in ((Store(away=True), 503), (Store(), 200)):
-        handlers = analytics.routes(here, store, here, Far(), Streams())
+        far = Far()
+        handlers = analytics.routes(here, store, here, far, Streams(), Shared(None, far))
         async with http_app.client(http_app.conventions(handlers)) as client:
             asked = [
                 client.get(f"{AT}/{kind}", headers=http_app.TOKEN)

@@ -256,6 +256,19 @@ async def test_a_value_of_another_version_of_the_code_is_read_again(
     assert await shared.read(PLACE, 0, load, FORM) == 1
 
 
+async def test_who_joins_may_refuse_what_is_being_read(
+    cache: MemoryCache, changes: Changes, load: Counting
+) -> None:
+    shared = Shared(cache, changes)
+    load.may.clear()
+    first = asyncio.create_task(shared.read(PLACE, 0, load, FORM))
+    await load.has_begun(1)
+    second = asyncio.create_task(shared.read(PLACE, 0, load, FORM, good=lambda kept: kept > 1))
+    await asyncio.wait({second}, timeout=0.02)
+    load.may.set()
+    assert await asyncio.gather(first, second) == [1, 2]
+
+
 async def test_what_reading_raises_reaches_everybody_and_is_not_kept(
     cache: MemoryCache, changes: Changes, load: Counting
 ) -> None:

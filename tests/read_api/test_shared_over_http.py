@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -127,6 +128,34 @@ async def test_everybody_reads_their_own_writes_wherever(
     revised = await person.call("PATCH", "/v1/me", {"bio": "new"}, if_match=f'"{me["version"]}"')
     assert revised.status_code == 200, revised.text
     assert (await read(other, person, "/v1/me"))["bio"] == "new"
+
+
+async def test_the_trend_of_moods_follows_every_entry(
+    settings: Settings, api: httpx.AsyncClient, other: httpx.AsyncClient
+) -> None:
+    person = await somebody(api)
+    path = "/v1/analytics/mood"
+    zones = ("Europe/Lisbon", "Pacific/Kiritimati")  # a day apart most of the time
+
+    async def days(client: httpx.AsyncClient, zone: str = zones[0]) -> tuple[str, int]:
+        series = await read(client, person, f"{path}?tz={zone}")
+        [only] = series["series"]
+        assert len(only["points"]) == 30
+        return only["points"][-1]["bucket"], sum(point["entries"] for point in only["points"])
+
+    for number in range(1, 4):
+        date = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(number)
+        answer = await person.call(
+            "POST", ENTRIES, {"date": str(date), "title": "t", "content": "c", "mood": "happy"}
+        )
+        assert answer.status_code == 201, answer.text
+        for client in (other, api, other):
+            assert (await days(client))[1] == number
+    await is_shared(other, person, f"{path}?tz={zones[0]}", "trend")
+    # Whoever asks for another zone's days gets those.
+    east, count = await days(other, zones[1])
+    assert east.endswith("+14:00")
+    assert count == 3
 
 
 async def test_a_repair_shows_at_once(
