@@ -6,6 +6,7 @@ failed is left out.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -180,11 +181,24 @@ def _migrations(settings: Settings) -> Finding:
 def _redis(settings: Settings) -> Finding:
     url = settings.redis_url or ""
     try:
-        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
+        with redis.Redis.from_url(
+            url, socket_timeout=3, socket_connect_timeout=3, decode_responses=True
+        ) as client:
             client.ping()
+            policy = _eviction(client)
     except redis.RedisError as error:
         return Finding("redis_url", "failed", f"{masked(url)}: {error}")
+    if policy not in (None, "noeviction"):
+        detail = f"maxmemory-policy is {policy}: jobs and invalidations may be thrown away"
+        return Finding("redis_url", "warning", detail)
     return Finding("redis_url", "ok", "answers")
+
+
+def _eviction(client: redis.Redis) -> str | None:
+    """What it does when its memory is full; None where it does not tell."""
+    with contextlib.suppress(redis.ResponseError):
+        return client.config_get("maxmemory-policy").get("maxmemory-policy")
+    return None
 
 
 def _ready(gateway: str) -> Finding:
