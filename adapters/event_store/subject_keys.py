@@ -102,7 +102,11 @@ class SubjectKeys:
         """Look up their keys, and make those that never were. Of two who make one, one wins."""
         ids, kept = self._unknown(subjects)
         if ids:
-            _, rows = await pipeline.run((CREATE, self._fresh(ids)), (LOAD, (ids,)))
+            # Nearly always they are there: that is looked up before anything is made.
+            [rows] = await pipeline.run((LOAD, (ids,)))
+            if new := _without(ids, rows):
+                _, made = await pipeline.run((CREATE, self._fresh(new)), (LOAD, (new,)))
+                rows = [*rows, *made]
             self._take(ids, rows, kept)
 
     def load_by(
@@ -111,10 +115,12 @@ class SubjectKeys:
         """The same on a connection that autocommits, making those that never were if asked to."""
         ids, kept = self._unknown(subjects)
         if ids:
-            if make:
+            load = _LOAD.format("%s::uuid[]").encode()
+            rows = connection.execute(load, (ids,)).fetchall()
+            if make and (new := _without(ids, rows)):
                 query = _CREATE.format("%s::uuid[]", "%s::bytea[]", "%s::text[]")
-                connection.execute(query.encode(), self._fresh(ids))
-            rows = connection.execute(_LOAD.format("%s::uuid[]").encode(), (ids,)).fetchall()
+                connection.execute(query.encode(), self._fresh(new))
+                rows += connection.execute(load, (new,)).fetchall()
             self._take(ids, rows, kept)
 
     def opens(self, subject_id: UUID, wrapped: bytes) -> bool:
@@ -195,6 +201,12 @@ class SubjectKeys:
             self.ciphers.update(found)
             for subject in list(self.ciphers)[: max(0, len(self.ciphers) - self._size)]:
                 del self.ciphers[subject]
+
+
+def _without(ids: Sequence[UUID], rows: Iterable[tuple[UUID, bytes | None]]) -> list[UUID]:
+    """Those of whom there is no row, not even that of a key that was destroyed."""
+    found = {row[0] for row in rows}
+    return [each for each in ids if each not in found]
 
 
 def key_context(subject_id: UUID) -> bytes:
