@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from adapters.event_store.metadata import SourceWithMetadata
 from adapters.event_store.source import PostgresSource
 from adapters.event_store.subject_keys import SubjectKeys
 from bootstrap.views import VIEWS, view
-from projections.engine import erasure
+from projections.engine import erasure, series
 from projections.engine import rebuild as engine
 from projections.engine.rebuild import Options, Progress, Signal, Wish
 from projections.engine.repair import key_of, rebuild_row
@@ -142,6 +143,20 @@ class DirectEngine:
                 rebuild_row(connection, self._sources(one.name), one, key)
                 purged[one.table] = purged.get(one.table, 0) + 1
             return purged
+
+    def retain(self, now: datetime) -> int:
+        """Sum up and drop what time series keep no longer; how many of them had some of that."""
+        source = PostgresSource(self._dsn)
+        changed = 0
+        try:
+            for one in filter(series.is_series, VIEWS):
+                with self._connected() as connection:
+                    before = series.kept_since(connection, one)
+                    series.retain(connection, one, now, source.position_before)
+                    changed += series.kept_since(connection, one) != before
+        finally:
+            source.close()
+        return changed
 
     def status(self, name: str) -> ProjectionStatus | None:
         """How it is, None where it was never begun."""

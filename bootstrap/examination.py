@@ -22,7 +22,7 @@ import msgspec
 import psycopg
 import redis
 
-from bootstrap import database, services
+from bootstrap import database, services, timeseries
 from bootstrap.embedded import POSTGRES_BIN
 from bootstrap.settings import Settings, SettingsError, load, masked, unknown_variables
 
@@ -156,6 +156,18 @@ def _database(settings: Settings) -> Iterator[Finding]:
         if name == "write_dsn":
             yield _clock(float(row[1]) - asked)
     yield _migrations(settings)
+    yield _series(settings)
+
+
+def _series(settings: Settings) -> Finding:
+    dsn = settings.write_dsn or ""
+    try:
+        form = timeseries.form_of(dsn)
+    except psycopg.OperationalError as error:
+        return Finding("time series", "failed", f"{masked(dsn)}: {error}".splitlines()[0])
+    if form is None:
+        return Finding("time series", "failed", "not made yet: `mindstream migrate`")
+    return Finding("time series", "ok", timeseries.SAID[form])
 
 
 def _clock(ahead: float) -> Finding:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, LiteralString, cast
 
 import msgspec
@@ -48,9 +49,15 @@ _COUNT = """
 SELECT count(*) FROM events
 WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
 """
+# The last one at or before a position: numbers may have been skipped.
+_RECORDED_AT = """
+SELECT recorded_at FROM events WHERE position <= %s ORDER BY position DESC LIMIT 1
+"""
 _HEAD = "SELECT coalesce(max(position), 0) FROM events"
 
 
+TIMES_MAY_DIFFER = timedelta(hours=1)
+"""How far the recorded times of events may be out of their order, at most."""
 EVERYWHERE = SubjectErased.TOPIC
 """The topic that every partition gets: rows of one person are in all of them."""
 
@@ -138,6 +145,22 @@ class PostgresSource:
         assert row is not None
         count: int = row[0]
         return count
+
+    def position_before(self, at: datetime) -> int:
+        """A position that every event recorded before this time is at or before.
+
+        Found by halves, since times follow positions: but for a little while, which is added.
+        """
+        at += TIMES_MAY_DIFFER
+        low, high = 0, self.head()
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = self._reader().execute(_RECORDED_AT, (middle,), prepare=True).fetchone()
+            if row is not None and row[0] < at:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
     def wait(self, seconds: float) -> None:
         """Wait for a wake-up."""

@@ -26,7 +26,7 @@ def migrate(
     """Apply the migrations that are missing. Needs MINDSTREAM_OWNER_DSN, or a running `up`."""
     import psycopg
 
-    from bootstrap import database
+    from bootstrap import database, timeseries
 
     dsn = _owner()
     try:
@@ -58,6 +58,8 @@ def migrate(
             cli.out.print(f"{said} {migration.version}_{migration.name}")
         if not done:
             cli.out.print("nothing to do")
+        if direction == "up" and not dry_run and (form := timeseries.form_of(dsn)) is not None:
+            cli.err.print(f"time series: {timeseries.SAID[form]}")
 
 
 def _owner() -> str:

@@ -112,6 +112,11 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
             cutoff(settings.audit_retention_days), cutoff(settings.request_log_days)
         )
 
+    engine = DirectEngine(write_dsn_of(settings), side.keys)
+
+    async def trim_series() -> int:
+        return await asyncio.to_thread(engine.retain, datetime.now(UTC))
+
     async def changed() -> int:
         oversight = PostgresOversight(side.bulk, [(each.name, each.version) for each in VIEWS])
         versions = {each.name: each.version for each in VIEWS}
@@ -133,6 +138,7 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
             trim_logs,
             attached.forget_uploads,
             attached.forget_files,
+            trim_series,
         )
         looks: tuple[Callable[[], Awaitable[int]], ...] = (viewed,)
         if settings.rebuild_changed_projections:
