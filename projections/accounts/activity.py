@@ -119,6 +119,7 @@ class ActivityCounts(RowView[CountRow]):
     name: ClassVar[str] = "accounts.activity_counts"
     takes: ClassVar[tuple[type[Event], ...]] = tuple(ACTIVITY_OF)
     table: ClassVar[str] = "accounts_activity_counts"
+    store: ClassVar[str] = "timeseries"
     row: ClassVar[type[msgspec.Struct]] = CountRow
     key: ClassVar[tuple[str, ...]] = ("user_id", "quarter", "event_type", "tenant_id")
     partitioned: ClassVar[bool] = False  # a row counts events of many streams

@@ -36,7 +36,7 @@ SINGLE = Query(
     "accounts_series_single",
     """
     SELECT width_bucket(floor(extract(epoch FROM time))::int8, $4), event_type, count(*)
-    FROM accounts_activity_events
+    FROM user_activity_events
     WHERE user_id = ANY ($1) AND time >= $2 AND time < $3
     GROUP BY 1, 2
     """,

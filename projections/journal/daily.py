@@ -68,6 +68,7 @@ class Daily(RowView[DailyRow]):
         EntryRestored,
     )
     table: ClassVar[str] = "journal_daily"
+    store: ClassVar[str] = "timeseries"
     row: ClassVar[type[msgspec.Struct]] = DailyRow
     key: ClassVar[tuple[str, ...]] = ("entry_id",)
     personal: ClassVar[tuple[str, ...]] = ("tags",)

@@ -10,7 +10,6 @@ Owns the table ``journal_mood_events``. The API's series are made of a view that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -28,16 +27,7 @@ from domain.journal.events import (
     Mood,
 )
 from projections.engine.view import RowView
-
-SCORES: Mapping[Mood, float] = {
-    "ecstatic": 1.0,
-    "happy": 0.6,
-    "neutral": 0.0,
-    "anxious": -0.4,
-    "sad": -0.6,
-    "angry": -0.8,
-}
-"""What a mood counts, from -1 to 1."""
+from projections.journal.daily import TENTHS
 
 
 class MoodRow(msgspec.Struct, frozen=True, gc=False):
@@ -115,4 +105,4 @@ class MoodEvents(RowView[MoodRow]):
 
 
 def _score(mood: Mood | None) -> float | None:
-    return None if mood is None else SCORES[mood]
+    return None if mood is None else TENTHS[mood] / 10

@@ -18,7 +18,7 @@ from domain.journal.entry import stream_of
 from domain.journal.events import EntryDeleted, EntryRestored, EntryRevised, EntryWritten, Mood
 from projections.accounts.activity import ACTIVITY_OF
 from projections.engine.source import WHOLE, Slice
-from projections.journal.mood_events import SCORES
+from projections.journal.daily import TENTHS
 
 PEOPLE = tuple(UUID(int=number) for number in (1, 2, 3))
 TENANT = UUID(int=99)
@@ -160,7 +160,7 @@ class Moods:
     def shown(self, since: datetime) -> list[tuple[UUID, datetime, str, float, int]]:
         """What ``mood_events`` has of rows since a time."""
         return sorted(
-            (key, row["time"], row["mood"], SCORES[row["mood"]], row["words"])
+            (key, row["time"], row["mood"], TENTHS[row["mood"]] / 10, row["words"])
             for key, row in self.rows.items()
             if row["active"] and row["mood"] and row["time"] >= since
         )
@@ -193,7 +193,7 @@ def _monday(at: datetime) -> date:
 
 
 def _sums(rows: list[dict[str, Any]]) -> Sums:
-    scores = [Decimal(str(SCORES[row["mood"]])) for row in rows]
+    scores = [Decimal(TENTHS[row["mood"]]) / 10 for row in rows]
     counts = Counter(row["mood"] for row in rows)
     commonest = min(counts, key=lambda mood: (-counts[mood], mood))
     average = (sum(scores) / len(scores)).quantize(Decimal("0.0001"), "ROUND_HALF_UP")
