@@ -27,14 +27,14 @@ from adapters.operations import (
     values_of,
 )
 from adapters.postgres.pipeline import Pipeline, Statement
+from adapters.statuses import Elsewhere, Statuses, never_begun
 from domain.operation import NewOperation, Operation
 from domain.reaction import ReactionStatus
 from projections.engine import quarantine
 from projections.engine.quarantine import Item
-from projections.engine.telemetry import STATUSES, ProjectionStatus, statuses_of
+from projections.engine.telemetry import ProjectionStatus
 from projections.oversight import Blocker, EventFilter, EventShown, ItemFilter, OperationFilter
 
-_STATUSES = Statement("oversight_statuses", STATUSES, ())
 _BLOCKERS = Statement(
     "oversight_blockers", "SELECT pid, query, since FROM projection_blockers()", ()
 )
@@ -85,17 +85,29 @@ _NOTHING_AFTER = 2**63 - 1
 
 
 _DONE = """(SELECT json_build_object('count', count(*), 'ids', coalesce(json_agg(id), '[]'))
-    FROM changed)"""
+    FROM (SELECT id::text FROM changed
+          UNION ALL SELECT unnest({elsewhere}::text[])) AS every (id))"""
 
 
-def _doing(name: str, change: str, parameters: dict[str, str]) -> Statement:
-    """A change of the engine's, and the operation that it is, in one statement."""
+class _Doing(msgspec.Struct, frozen=True):
+    """A change of the engine's: by itself, and with the operation that it is in one statement.
+
+    The latter takes the ids of what was changed in other stores after the change's own values.
+    """
+
+    change: Statement
+    done: Statement
+
+
+def _doing(name: str, change: str, parameters: dict[str, str]) -> _Doing:
     numbers = {parameter: index for index, parameter in enumerate(parameters, 1)}
     change = re.sub(r"%\((\w+)\)s", lambda found: f"${numbers[found[1]]}", change)
     change = change.replace("%%", "%")
-    done = accept_done_sql(_DONE, len(parameters) + 1)
-    return Statement(
-        name, f"WITH changed AS ({change}) {done}", (*parameters.values(), *ACCEPT_PARAMETERS)
+    types = (*parameters.values(), "text[]")
+    done = accept_done_sql(_DONE.format(elsewhere=f"${len(types)}"), len(types) + 1)
+    return _Doing(
+        Statement(f"{name}_elsewhere", change, tuple(parameters.values())),
+        Statement(name, f"WITH changed AS ({change}) {done}", (*types, *ACCEPT_PARAMETERS)),
     )
 
 
@@ -114,7 +126,8 @@ class PostgresOversight:
     """``projections.oversight.Oversight``; ``known`` are the projections that can be rebuilt.
 
     The pipeline's role is ``mindstream_read`` or ``mindstream_write``. ``keys`` open what is sealed
-    of events; without any nobody is shown that.
+    of events; without any nobody is shown that. ``elsewhere`` are the stores of projections that
+    have one of their own.
     """
 
     def __init__(
@@ -122,9 +135,12 @@ class PostgresOversight:
         pipeline: Pipeline,
         known: Iterable[tuple[str, int]],
         keys: SubjectKeys | None = None,
+        elsewhere: Sequence[Elsewhere] = (),
     ) -> None:
         self._pipeline = pipeline
         self._keys = keys
+        self._elsewhere = elsewhere
+        self._statuses = Statuses(pipeline, elsewhere)
         self._known = sorted(known)
 
     async def head(self) -> int:
@@ -134,8 +150,7 @@ class PostgresOversight:
 
     async def projections(self) -> Sequence[ProjectionStatus]:
         """Every projection that can be rebuilt, by name; with what blocks those that are behind."""
-        [rows] = await self._pipeline.run((_STATUSES, ()))
-        found = {each.name: each for each in statuses_of(rows)}
+        found = {each.name: each for each in await self._statuses.all()}
         blockers: list[dict[str, Any]] | None = None
         if any(each.gap_events and each.name in found for each in found.values()):
             blockers = await self._blockers()
@@ -143,7 +158,7 @@ class PostgresOversight:
         return [
             _with_blockers(found[name], blockers)
             if name in found
-            else _never_begun(name, version, head)
+            else never_begun(name, version, head)
             for name, version in self._known
         ]
 
@@ -161,8 +176,14 @@ class PostgresOversight:
     ) -> Sequence[Item]:
         """Items by position, newest first."""
         values = (wanted.id, wanted.state, wanted.projection, wanted.stream_id)
-        [rows] = await self._pipeline.run((_ITEMS, (*values, *(below or (None, None)), limit)))
-        return [Item(*row) for row in rows]
+        values = (*values, *(below or (None, None)), limit)
+        [rows] = await self._pipeline.run((_ITEMS, values))
+        found = [Item(*row) for row in rows]
+        for store in self._elsewhere:
+            [rows] = await store.pipeline.run((_ITEMS, values))
+            found += (Item(*row) for row in rows)
+        found.sort(key=lambda item: (item.position, item.id), reverse=True)
+        return found[:limit]
 
     async def events(
         self, wanted: EventFilter, *, personal: bool, limit: int
@@ -213,14 +234,20 @@ class PostgresCare:
         self,
         pipeline: Pipeline,
         noting: Callable[[NewOperation], Awaitable[None]] | None = None,
+        elsewhere: Sequence[Elsewhere] = (),
     ) -> None:
         self._pipeline = pipeline
         self._noting = noting
+        self._elsewhere = elsewhere
 
     async def exists(self, item_id: UUID) -> bool:
         """Whether there is or was such an item."""
-        [rows] = await self._pipeline.run((_ITEMS, (item_id, None, None, None, None, None, 1)))
-        return bool(rows)
+        look = (_ITEMS, (item_id, None, None, None, None, None, 1))
+        for pipeline in (self._pipeline, *(store.pipeline for store in self._elsewhere)):
+            [rows] = await pipeline.run(look)
+            if rows:
+                return True
+        return False
 
     async def retry(
         self,
@@ -233,7 +260,7 @@ class PostgresCare:
     ) -> Operation:
         """Have matching items tried again at once; the operation, which has ended."""
         choice = (item_id, projection, stream_id, error)
-        return await self._done(new, _RETRY, choice)
+        return await self._done(new, _RETRY, choice, projection)
 
     async def discard(
         self,
@@ -247,7 +274,7 @@ class PostgresCare:
     ) -> Operation:
         """Leave matching events out for good; the operation, which has ended."""
         choice = (item_id, projection, stream_id, error, reason)
-        return await self._done(new, _DISCARD, choice)
+        return await self._done(new, _DISCARD, choice, projection)
 
     async def knows_reaction(self, name: str) -> bool:
         """Whether there is such a reaction."""
@@ -259,11 +286,23 @@ class PostgresCare:
         return await self._done(new, _PAUSE_REACTION, (paused, name))
 
     async def _done(
-        self, new: NewOperation, change: Statement, choice: tuple[Any, ...]
+        self, new: NewOperation, doing: _Doing, choice: tuple[Any, ...], projection: str | None = ""
     ) -> Operation:
+        """Change what is chosen in every store, and accept the operation with the last of it.
+
+        ``projection`` is the one whose items they are, None: any's, and empty: it is no item.
+
+        Raises:
+            PipelineLost, psycopg.Error: a store does not answer; asked again, the rest is done.
+        """
         if self._noting is not None:
             await self._noting(new)
-        [[row]] = await self._pipeline.run((change, (*choice, *values_of(new))))
+        changed: list[str] = []
+        for store in self._elsewhere:
+            if projection is None or projection in store.versions:
+                [rows] = await store.pipeline.run((doing.change, choice))
+                changed += (str(row[0]) for row in rows)
+        [[row]] = await self._pipeline.run((doing.done, (*choice, changed, *values_of(new))))
         return operation_of(row)
 
 
@@ -273,23 +312,3 @@ def _with_blockers(
     if not status.gap_events or blockers is None:
         return status
     return msgspec.structs.replace(status, blocked_by=blockers)
-
-
-def _never_begun(name: str, version: int, head: int) -> ProjectionStatus:
-    """A projection that no projector has met yet."""
-    return ProjectionStatus(
-        name=name,
-        version=version,
-        status="stopped",
-        generation=1,
-        position=0,
-        head=head,
-        gap_events=head,
-        gap_seconds=0.0,
-        events_per_second=0.0,
-        partitions=(),
-        quarantined_streams=0,
-        blocked_by=None,
-        rebuild=None,
-        error=None,
-    )

@@ -23,7 +23,14 @@ from projections.engine import rebuild as engine
 from projections.engine.rebuild import Options, Progress, Signal, Wish
 from projections.engine.repair import key_of, rebuild_row
 from projections.engine.runner import LOOK
-from projections.engine.telemetry import STATUSES, ProjectionStatus, statuses_of
+from projections.engine.telemetry import (
+    AGES,
+    CHECKPOINTS,
+    STATUSES,
+    ProjectionStatus,
+    filled_in,
+    statuses_of,
+)
 from projections.engine.view import RowView
 from workers.rebuilding import Asked
 
@@ -61,14 +68,30 @@ REBUILDABLE = {each.name: Rebuildable(each) for each in VIEWS}
 class DirectEngine:
     """Acts on the database of ``dsn``, each call on connections of its own.
 
-    ``keys`` open the events.
+    ``keys`` open the events, which lie there. Rows of time series lie in the database of
+    ``series``, if that is another one.
     """
 
     notices_within = 2 * LOOK
 
-    def __init__(self, dsn: str, keys: SubjectKeys | None = None) -> None:
+    def __init__(
+        self, dsn: str, keys: SubjectKeys | None = None, series: str | None = None
+    ) -> None:
         self._dsn = dsn
         self._keys = keys
+        self._series = series
+
+    def _dsn_of(self, name: str) -> str:
+        """The database that has the rows of a view."""
+        elsewhere = self._series is not None and view(name).store == "timeseries"
+        return self._series if self._series and elsewhere else self._dsn
+
+    def _places(self) -> dict[str, list[RowView[Any]]]:
+        """Each database, and the views whose rows it has."""
+        places: dict[str, list[RowView[Any]]] = {}
+        for each in VIEWS:
+            places.setdefault(self._dsn_of(each.name), []).append(each)
+        return places
 
     def _sources(self, name: str) -> Callable[[], PostgresSource]:
         kind = SourceWithMetadata if view(name).with_metadata else PostgresSource
@@ -83,7 +106,7 @@ class DirectEngine:
     ) -> engine.Report:
         """Build it anew."""
         return engine.rebuild(
-            self._dsn,
+            self._dsn_of(name),
             self._sources(name),
             view(name),
             options=options,
@@ -94,7 +117,7 @@ class DirectEngine:
 
     def rebuild_together(self, asked: Sequence[Asked]) -> None:
         """Build all of them anew from one reading."""
-        wishes = []
+        wishes: dict[str, list[Wish]] = {}
         for one in asked:
             try:
                 found = view(one.name)
@@ -102,47 +125,60 @@ class DirectEngine:
                 one.ended(error)
             else:
                 wish = Wish(found, one.options, one.operation_id, one.heed, one.ended)
-                wishes.append(wish)
-        engine.rebuild_together(
-            self._dsn, lambda found: self._sources(found.name), wishes, role=ROLE
-        )
+                wishes.setdefault(self._dsn_of(one.name), []).append(wish)
+        for dsn, some in wishes.items():
+            engine.rebuild_together(dsn, lambda found: self._sources(found.name), some, role=ROLE)
 
     def verify(self, name: str, heed: Callable[[Progress], Signal]) -> engine.Verified:
         """Compare it with a fold of the events."""
-        return engine.verify(self._dsn, self._sources(name), view(name), heed=heed, role=ROLE)
+        return engine.verify(
+            self._dsn_of(name), self._sources(name), view(name), heed=heed, role=ROLE
+        )
 
     def rollback(self, name: str) -> engine.Report:
         """Serve the kept generation again."""
-        return engine.rollback(self._dsn, self._sources(name), view(name), role=ROLE)
+        return engine.rollback(self._dsn_of(name), self._sources(name), view(name), role=ROLE)
 
     def set_paused(self, name: str, paused: bool) -> bool:
         """Have its projector leave it alone, or take it up; False where it was never begun."""
-        with self._connected() as connection:
+        with self._connected(self._dsn_of(name)) as connection:
             return engine.set_paused(connection, view(name).name, paused)
 
     def rows_of(self, user_id: UUID) -> dict[str, int]:
         """How many rows of a person each table has."""
-        with self._connected() as connection:
-            return erasure.rows_of(connection, VIEWS, user_id)
+        found: dict[str, int] = {}
+        for dsn, views in self._places().items():
+            with self._connected(dsn) as connection:
+                found |= erasure.rows_of(connection, views, user_id)
+        return found
 
     def release(self, user_id: UUID) -> int:
         """Settle what is in quarantine of a person's streams; how many items."""
-        with self._connected() as connection:
-            return erasure.release(connection, user_id)
+        released = 0
+        with self._connected(self._dsn) as events:
+            for dsn in self._places():
+                with self._connected(dsn) as connection:
+                    released += erasure.release(connection, events, user_id)
+        return released
 
     def not_passed(self, position: int) -> Sequence[str]:
         """The projections that work and have not come to a position."""
-        with self._connected() as connection:
-            return erasure.not_passed(connection, VIEWS, position)
+        found: list[str] = []
+        for dsn, views in self._places().items():
+            with self._connected(dsn) as connection:
+                found += erasure.not_passed(connection, views, position)
+        return sorted(found)
 
     def purge(self, user_id: UUID, position: int) -> dict[str, int]:
         """Delete a person's rows where projectors do not; by table, how many."""
-        with self._connected() as connection:
-            purged = erasure.purge(connection, VIEWS, user_id, position)
-            for one, key in list(erasure.keys_to_refold(connection, VIEWS, user_id)):
-                rebuild_row(connection, self._sources(one.name), one, key)
-                purged[one.table] = purged.get(one.table, 0) + 1
-            return purged
+        purged: dict[str, int] = {}
+        for dsn, views in self._places().items():
+            with self._connected(dsn) as connection:
+                purged |= erasure.purge(connection, views, user_id, position)
+                for one, key in list(erasure.keys_to_refold(connection, views, user_id)):
+                    rebuild_row(connection, self._sources(one.name), one, key)
+                    purged[one.table] = purged.get(one.table, 0) + 1
+        return purged
 
     def retain(self, now: datetime) -> int:
         """Sum up and drop what time series keep no longer; how many of them had some of that."""
@@ -150,7 +186,7 @@ class DirectEngine:
         changed = 0
         try:
             for one in filter(series.is_series, VIEWS):
-                with self._connected() as connection:
+                with self._connected(self._dsn_of(one.name)) as connection:
                     before = series.kept_since(connection, one)
                     series.retain(connection, one, now, source.position_before)
                     changed += series.kept_since(connection, one) != before
@@ -160,13 +196,22 @@ class DirectEngine:
 
     def status(self, name: str) -> ProjectionStatus | None:
         """How it is, None where it was never begun."""
-        with self._connected() as connection:
-            found = statuses_of(connection.execute(STATUSES))
-        return next((each for each in found if each.name == name), None)
+        dsn = self._dsn_of(name)
+        with self._connected(dsn) as connection:
+            if dsn == self._dsn:
+                rows: list[Sequence[Any]] = [*connection.execute(STATUSES)]
+            else:
+                rows = [*connection.execute(CHECKPOINTS)]
+        if dsn != self._dsn:
+            with self._connected(self._dsn) as connection:
+                ages = AGES.replace("$1", "%s::int8[]")
+                positions = [row[4] for row in rows]
+                rows = filled_in(rows, connection.execute(ages, (positions,)).fetchall())
+        return next((each for each in statuses_of(rows) if each.name == name), None)
 
-    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+    def _connected(self, dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(
-            self._dsn,
+            dsn,
             autocommit=True,
             connect_timeout=5,
             options=f"-c role={ROLE}",

@@ -160,7 +160,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _series(settings: Settings) -> Finding:
-    dsn = settings.write_dsn or ""
+    dsn = settings.timeseries_dsn or settings.write_dsn or ""
     try:
         form = timeseries.form_of(dsn)
     except psycopg.OperationalError as error:

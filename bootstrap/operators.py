@@ -21,6 +21,7 @@ from adapters.oversight import PostgresCare, PostgresOversight
 from adapters.postgres.pipeline import Pipeline
 from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
+from bootstrap.wiring.databases import SeriesStore
 from commands.ops import NoteAction, note_action
 from commands.ports import Context
 from domain.operation import CANCEL, NewOperation, Operation
@@ -48,10 +49,10 @@ class _KeepsNoAnswers:
 class Desk:
     """Everything that operators see and do."""
 
-    def __init__(self, pipeline: Pipeline, offers: Offers) -> None:
+    def __init__(self, pipeline: Pipeline, offers: Offers, series: SeriesStore) -> None:
         known = [(view.name, view.version) for view in VIEWS]
-        self.oversight = PostgresOversight(pipeline, known)
-        self.care = PostgresCare(pipeline, self.note)
+        self.oversight = PostgresOversight(pipeline, known, elsewhere=series.elsewhere)
+        self.care = PostgresCare(pipeline, self.note, series.elsewhere)
         self._operations = PostgresOperations(pipeline)
         self._store = PostgresEventStore(pipeline, pipeline, _KeepsNoAnswers(), lambda _: None)
         self._offers = offers
@@ -128,8 +129,11 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
         psycopg.OperationalError: the database does not answer.
     """
     pipeline = Pipeline(settings.write_dsn or "", role="mindstream_write")
+    series = SeriesStore(settings)
     try:
         await pipeline.open()
-        yield Desk(pipeline, Offers(redis_broker(settings.redis_url or "", works=False)))
+        async with series.opened():
+            offers = Offers(redis_broker(settings.redis_url or "", works=False))
+            yield Desk(pipeline, offers, series)
     finally:
         await pipeline.close()

@@ -14,7 +14,7 @@ import redis.asyncio as redis
 
 from adapters.http.health import Check, CheckStatus, ProjectionHealth
 from adapters.postgres.pipeline import Pipeline, Statement
-from projections.engine.telemetry import STATUSES, statuses_of
+from adapters.statuses import Statuses
 
 PATIENCE = 3.0
 """Seconds that a database has for an answer."""
@@ -25,7 +25,6 @@ Probe = Callable[[], Awaitable[object]]
 """Asks a store whether it is there; raises whatever it likes if not."""
 
 _PING = Statement("ping", "SELECT 1", ())
-_STATUSES = Statement("projection_statuses", STATUSES, ())
 
 
 class Dependencies:
@@ -40,7 +39,7 @@ class Dependencies:
         self,
         pipelines: Mapping[str, Pipeline],
         cache: redis.Redis,
-        statuses: Pipeline,
+        statuses: Statuses,
         stores: Mapping[str, Probe] | None = None,
     ) -> None:
         self._pipelines = pipelines
@@ -61,10 +60,9 @@ class Dependencies:
 
     async def projections(self) -> list[ProjectionHealth]:
         """Every projection that has ever run."""
-        [rows] = await self._statuses.run((_STATUSES, ()))
         return [
             ProjectionHealth(each.name, each.gap_events, each.gap_seconds, each.status)
-            for each in statuses_of(rows)
+            for each in await self._statuses.all()
         ]
 
 

@@ -37,6 +37,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str
     search_url: str | None
     processes: tuple[Process, ...]
+    timeseries_dsn: str | None = None
 
 
 class NotRunning(Exception):
@@ -120,4 +121,5 @@ def connected(settings: Settings) -> Settings:
         owner_dsn=settings.owner_dsn or (None if own_database else found.owner_dsn),
         redis_url=settings.redis_url or found.redis_url,
         search_url=settings.search_url or found.search_url,
+        timeseries_dsn=settings.timeseries_dsn or (None if own_database else found.timeseries_dsn),
     )

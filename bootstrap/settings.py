@@ -53,6 +53,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     owner_dsn: Annotated[
         str | None, _says("PostgreSQL as the owner of the schema, for migrations", dsn=True)
     ] = None
+    timeseries_dsn: Annotated[
+        str | None,
+        _says("PostgreSQL or TimescaleDB for time series; unset: as for reading", dsn=True),
+    ] = None
+    timeseries_owner_dsn: Annotated[
+        str | None, _says("The same as the owner of its schema; unset: the same address", dsn=True)
+    ] = None
     redis_url: Annotated[
         str | None, _says("Redis or Valkey; unset: the embedded one", dsn=True)
     ] = None
@@ -452,6 +459,8 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "write_dsn": postgres,
     "read_dsn": postgres,
     "owner_dsn": postgres,
+    "timeseries_dsn": postgres,
+    "timeseries_owner_dsn": postgres,
     "redis_url": url("redis://", "rediss://", "unix://"),
     "search_url": url("http://", "https://"),
     "github_url": url("http://", "https://"),

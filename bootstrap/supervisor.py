@@ -134,6 +134,9 @@ class Supervisor:
             self._say("MINDSTREAM_OWNER_DSN is not set: migrations are left to you")
         else:
             await asyncio.to_thread(_migrate, given.owner_dsn)
+        if given.timeseries_dsn is not None:
+            series = given.timeseries_owner_dsn or given.timeseries_dsn
+            await asyncio.to_thread(_migrate, series)
         self._published = True
         self._publish()
 
@@ -229,6 +232,7 @@ class Supervisor:
             owner_dsn=settings.owner_dsn,
             redis_url=settings.redis_url or "",
             search_url=settings.search_url,
+            timeseries_dsn=settings.timeseries_dsn,
             processes=tuple(process for process in described if process is not None),
         )
 

@@ -7,7 +7,7 @@ engine polls.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, cast
 
@@ -44,6 +44,14 @@ _STREAM = """
 SELECT position, stream_id, stream_version, tenant_id, recorded_at, topic, data FROM events
 WHERE stream_id = %s AND position > %s AND position <= %s AND topic = ANY (%s::text[])
 ORDER BY stream_version
+"""
+_STREAMS = """
+SELECT stream_id, count(*) FROM events JOIN (
+    SELECT DISTINCT stream_id FROM events
+    WHERE topic = ANY (%(topics)s)
+      AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
+      AND (%(to)s::timestamptz IS NULL OR recorded_at < %(to)s)) AS found USING (stream_id)
+WHERE topic = ANY (%(topics)s) GROUP BY stream_id ORDER BY stream_id
 """
 _COUNT = """
 SELECT count(*) FROM events
@@ -138,6 +146,13 @@ class PostgresSource:
             except Unsealable as error:
                 # The key file may be on its way here: no event is at fault.
                 raise psycopg.OperationalError("subject keys of an unknown master key") from error
+
+    def streams(
+        self, topics: Sequence[str], from_: datetime | None, to: datetime | None
+    ) -> Iterator[tuple[str, int]]:
+        """Each stream with an event recorded in that time; rows come as they are read."""
+        values = {"topics": list(topics), "from": from_, "to": to}
+        yield from self._reader().cursor().stream(_STREAMS, values)
 
     def count(self, after: int, through: int, topics: Sequence[str]) -> int:
         """How many events of these topics there are in between."""

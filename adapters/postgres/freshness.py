@@ -27,16 +27,19 @@ CHANNEL = "mindstream_projected"
 POLL = 1.0
 _USERS = 50_000
 _OPEN = "SELECT DISTINCT projection FROM projection_quarantine WHERE NOT settled"
+_STREAM = Statement(
+    "freshness_stream",
+    "SELECT stream_id FROM events WHERE position = $1 AND actor = $2",
+    ("int8", "text"),
+)
 _STUCK = Statement(
     "freshness_stuck",
     """
-    SELECT q.projection, q.position
-    FROM events e JOIN projection_quarantine q ON q.stream_id = e.stream_id
-    WHERE e.position = $1 AND e.actor = $2 AND NOT q.settled AND q.position <= e.position
-      AND q.projection = ANY ($3)
+    SELECT projection, position FROM projection_quarantine
+    WHERE stream_id = $1 AND NOT settled AND position <= $2 AND projection = ANY ($3)
     LIMIT 1
     """,
-    ("int8", "text", "text[]"),
+    ("text", "int8", "text[]"),
 )
 _POSITIONS = "SELECT name, partition, position FROM projection_checkpoints"
 _REVISIONS = "SELECT name, revision::text FROM projection_revisions"
@@ -54,13 +57,20 @@ _decode = msgspec.json.Decoder(_Notice).decode
 class ProjectionWatch:
     """``projections.reading.Freshness`` over one listening connection.
 
-    ``pipeline`` is asked about events in quarantine; without one there are none.
+    ``pipeline`` is asked about events, and about those in quarantine unless there is another one
+    for these; without one there are none.
     """
 
     def __init__(
-        self, dsn: str, *, role: str = "mindstream_read", pipeline: Pipeline | None = None
+        self,
+        dsn: str,
+        *,
+        role: str = "mindstream_read",
+        pipeline: Pipeline | None = None,
+        quarantine: Pipeline | None = None,
     ) -> None:
         self._pipeline = pipeline
+        self._quarantine = quarantine or pipeline
         self._quarantined: frozenset[str] | None = None
         self._revisions: dict[str, str] | None = None
         self._changed: dict[UUID, int] = {}
@@ -118,8 +128,13 @@ class ProjectionWatch:
         known = self._quarantined
         if self._pipeline is None or (known is not None and known.isdisjoint(projections)):
             return None
+        assert self._quarantine is not None
         try:
-            [rows] = await self._pipeline.run((_STUCK, (position, actor, projections)))
+            [streams] = await self._pipeline.run((_STREAM, (position, actor)))
+            if not streams:
+                return None
+            values = (streams[0][0], position, projections)
+            [rows] = await self._quarantine.run((_STUCK, values))
         except PipelineLost as error:
             raise ReadUnavailable(str(error)) from error
         return (rows[0][0], rows[0][1]) if rows else None

@@ -23,18 +23,23 @@ def migrate(
     yes: cli.Yes = False,
     json: cli.Json = False,
 ) -> None:
-    """Apply the migrations that are missing. Needs MINDSTREAM_OWNER_DSN, or a running `up`."""
+    """Apply the migrations that are missing. Needs MINDSTREAM_OWNER_DSN, or a running `up`.
+
+    Where time series have a database of their own, that is brought up to date as well.
+    """
     import psycopg
 
-    from bootstrap import database, timeseries
+    from bootstrap import database
 
-    dsn = _owner()
+    dsn, series = _addresses()
     try:
         known = database.status(dsn)
         if status:
             done = known
         elif direction == "up":
             done = [m for m in known if not m.applied] if dry_run else database.migrate(dsn)
+            if series is not None and not dry_run:
+                database.migrate(series)
         else:
             newest = [m for m in known if m.applied][-1:]
             if newest and not dry_run:
@@ -58,15 +63,22 @@ def migrate(
             cli.out.print(f"{said} {migration.version}_{migration.name}")
         if not done:
             cli.out.print("nothing to do")
-        if direction == "up" and not dry_run and (form := timeseries.form_of(dsn)) is not None:
-            cli.err.print(f"time series: {timeseries.SAID[form]}")
+        _tell_form(series or dsn)
 
 
-def _owner() -> str:
+def _tell_form(dsn: str) -> None:
+    from bootstrap import timeseries
+
+    form = timeseries.form_of(dsn)
+    if form is not None:
+        cli.err.print(f"time series: {timeseries.SAID[form]}")
+
+
+def _addresses() -> tuple[str, str | None]:
+    """The owner's addresses: of the schema, and of time series where they have their own."""
     settings = cli.settings()
-    if settings.owner_dsn is not None:
-        return settings.owner_dsn
-    found = cli.settings(servers=True).owner_dsn
-    if found is None:
+    if settings.owner_dsn is None:
+        settings = cli.settings(servers=True)
+    if settings.owner_dsn is None:
         cli.fail("Set MINDSTREAM_OWNER_DSN to the address of the schema's owner.", cli.USAGE)
-    return found
+    return settings.owner_dsn, settings.timeseries_owner_dsn or settings.timeseries_dsn

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 import dramatiq
 import msgspec
@@ -22,7 +23,7 @@ from bootstrap.engine import DirectEngine
 from bootstrap.settings import Settings
 from bootstrap.views import AUDIT, VIEWS
 from bootstrap.wiring.caching import invalidating
-from bootstrap.wiring.databases import PROJECT, write_dsn_of
+from bootstrap.wiring.databases import PROJECT, series_dsn_of, write_dsn_of
 from bootstrap.wiring.erasure import erasing_of
 from bootstrap.wiring.exports import exporting, files
 from bootstrap.wiring.insights import calendar_of, making
@@ -32,6 +33,7 @@ from bootstrap.wiring.write_side import WriteSide
 from commands.departure import Departed, ask_for_erasures
 from domain.operation import ERASURE, NewOperation
 from projections.engine.runner import Runner
+from projections.engine.view import RowView
 from projections.ops.audit import cutoff
 from workers.broker import Offers, OnLoop, redis_broker, work
 from workers.changed import rebuild_changed
@@ -62,14 +64,19 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     dsn = write_dsn_of(settings)
     keys = subject_keys_of(settings)
     AUDIT.keep_days = settings.audit_retention_days
+    series = series_dsn_of(settings)
+    ours = here(series)
     runners = [
-        Runner(dsn, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT)
-        for source, views in (
-            (PostgresSource, [view for view in VIEWS if not view.with_metadata | view.apart]),
+        Runner(rows, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT)
+        for rows, source, views in (
+            (dsn, PostgresSource, [view for view in ours if not view.with_metadata | view.apart]),
             # On threads of their own: what few need must not slow what people wait for.
-            (SourceWithMetadata, [view for view in VIEWS if view.with_metadata]),
-            (PostgresSource, [view for view in VIEWS if view.apart]),
+            (dsn, SourceWithMetadata, [view for view in ours if view.with_metadata]),
+            (dsn, PostgresSource, [view for view in ours if view.apart]),
+            # And a database that is away holds up nobody else.
+            (series or dsn, PostgresSource, [view for view in VIEWS if view not in ours]),
         )
+        if views
     ]
     halt = threading.Event()
     async with invalidating(settings):
@@ -79,6 +86,11 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         halt.set()
         stopping.cancel()
         await asyncio.gather(*working)
+
+
+def here(series: str | None) -> Sequence[RowView[Any]]:
+    """The views whose rows lie in the event store's database."""
+    return VIEWS if series is None else [view for view in VIEWS if view.store != "timeseries"]
 
 
 async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
@@ -112,13 +124,14 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
             cutoff(settings.audit_retention_days), cutoff(settings.request_log_days)
         )
 
-    engine = DirectEngine(write_dsn_of(settings), side.keys)
+    engine = DirectEngine(write_dsn_of(settings), side.keys, series_dsn_of(settings))
 
     async def trim_series() -> int:
         return await asyncio.to_thread(engine.retain, datetime.now(UTC))
 
     async def changed() -> int:
-        oversight = PostgresOversight(side.bulk, [(each.name, each.version) for each in VIEWS])
+        known = [(each.name, each.version) for each in VIEWS]
+        oversight = PostgresOversight(side.bulk, known, elsewhere=side.series.elsewhere)
         versions = {each.name: each.version for each in VIEWS}
         return await rebuild_changed(
             oversight.projections, versions, side.operations, uuid7, lambda: datetime.now(UTC)
@@ -192,7 +205,7 @@ def worker(settings: Settings) -> None:
             infers=side.moods.learn,
         )
         at_once = asyncio.Semaphore(settings.worker_threads)
-        engine = DirectEngine(write_dsn_of(settings), side.keys)
+        engine = DirectEngine(write_dsn_of(settings), side.keys, series_dsn_of(settings))
         tending = Tending(side.operations, engine, at_once)
         await closing.enter_async_context(side.tokens.keeping())
         to_export = await closing.enter_async_context(exporting(side))

@@ -53,7 +53,7 @@ async def exporting(side: WriteSide) -> AsyncIterator[Exporting]:
     """What the worker needs, connected as long as the context lasts; ``side`` is, too."""
     dsn = read_dsn_of(side.settings)
     reads = Pipeline(dsn, role=READ)
-    watch = ProjectionWatch(dsn, role=READ)
+    watch = side.series.watching(ProjectionWatch(dsn, role=READ), None)
     try:
         await reads.open()
         await watch.open()

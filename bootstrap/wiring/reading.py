@@ -31,6 +31,7 @@ from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
 from adapters.request_log import RequestLog
+from adapters.statuses import Statuses
 from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
@@ -39,6 +40,7 @@ from bootstrap.wiring.caching import KINDS
 from bootstrap.wiring.databases import (
     READ,
     WRITE,
+    SeriesStore,
     cache_of,
     hasty_cache_of,
     read_dsn_of,
@@ -67,7 +69,7 @@ def read_api_app(settings: Settings) -> Any:
     # The last one is for those who catch up from far behind: they hold up only each other.
     beside, slow, replays = (Pipeline(events_dsn, role=role) for _ in range(3))
     # Of its own: a long series must hold up nobody.
-    series = Pipeline(dsn, role=READ)
+    series = SeriesStore(settings)
     cache = cache_of(settings)
     sealer = sealer_of(settings)
     answers = hasty_cache_of(settings)
@@ -85,11 +87,16 @@ def read_api_app(settings: Settings) -> Any:
         role=role,
     )
     attached = files_of(settings, sealer, subjects, slow)
-    watch = ProjectionWatch(dsn, role=READ, pipeline=reads[0])
+    watch = series.watching(ProjectionWatch(dsn, role=READ, pipeline=reads[0]), beside)
     shared = Shared(RedisCache(answers, KINDS, sealer), watch)
     limiter = RateLimiter(settings.rate_limit_per_minute, cache)
     requests = RequestLog("read-api", slow)
-    readiness = Dependencies({"database": reads[0], "event_store": beside}, cache, beside)
+    readiness = Dependencies(
+        {"database": reads[0], "event_store": beside},
+        cache,
+        Statuses(beside, series.elsewhere),
+        series.probes,
+    )
     feed = LiveFeed(
         beside,
         replays,
@@ -108,7 +115,10 @@ def read_api_app(settings: Settings) -> Any:
             operations=PostgresOperations(beside, sealer),
             # On a pipeline of its own: operators' lists must hold up nobody.
             oversight=PostgresOversight(
-                slow, [(view.name, view.version) for view in VIEWS], subjects
+                slow,
+                [(view.name, view.version) for view in VIEWS],
+                subjects,
+                series.elsewhere,
             ),
             credentials=PipelineReader([beside]),
             audit=PostgresAuditLog(slow, subjects),
@@ -120,7 +130,7 @@ def read_api_app(settings: Settings) -> Any:
             comment_every=settings.live_comment_seconds,
             shared=shared,
             files=attached,
-            series=PipelineReader([series]),
+            series=PipelineReader([series.reads]),
             search=PostgresSearch(PipelineReader([searching])),
         )
     )
@@ -129,9 +139,10 @@ def read_api_app(settings: Settings) -> Any:
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for pipeline in (*reads, beside, slow, replays, series, searching):
+            for pipeline in (*reads, beside, slow, replays, searching):
                 await pipeline.open()
                 stack.push_async_callback(pipeline.close)
+            await stack.enter_async_context(series.opened())
             stack.push_async_callback(cache.aclose)
             stack.push_async_callback(answers.aclose)
             stack.push_async_callback(shared.close)

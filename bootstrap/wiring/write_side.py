@@ -35,7 +35,7 @@ from adapters.second_factor import PostgresSeeds
 from adapters.tokens import SignedTokens
 from adapters.uploads import PostgresUploads
 from bootstrap.settings import Settings
-from bootstrap.wiring.databases import WRITE, cache_of, write_dsn_of
+from bootstrap.wiring.databases import WRITE, SeriesStore, cache_of, write_dsn_of
 from bootstrap.wiring.keys import sealer_of
 from bootstrap.wiring.objects import files_of
 from commands.bus import Bus
@@ -76,7 +76,8 @@ class WriteSide:
         self.tokens = SignedTokens(self.credentials, new_id=uuid7)
         self.bulk = Pipeline(dsn, role=WRITE)  # pieces of imports must hold up nobody
         self.operations = PostgresOperations(self.bulk, self.sealer)
-        self.care = PostgresCare(self.bulk)
+        self.series = SeriesStore(settings)
+        self.care = PostgresCare(self.bulk, elsewhere=self.series.elsewhere)
         self.files = files_of(settings, self.sealer, self.keys, self.bulk)
         self.uploads = PostgresUploads(self.bulk, self.keys)
         self.attaching = Attaching(
@@ -96,6 +97,7 @@ class WriteSide:
             await self.writes.open()
             await self.bulk.open()
             async with (
+                self.series.opened(),
                 self.keys.heeding(self.reads),
                 self.sealer.refreshing(),
                 self.files.objects.opened(),

@@ -14,6 +14,7 @@ from adapters.http.pages import problem_handlers
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
 from adapters.request_log import RequestLog
+from adapters.statuses import Statuses
 from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
 from bootstrap.settings import Settings
@@ -55,7 +56,12 @@ def write_api_app(settings: Settings) -> Any:
             offers=offers,
         )
     )
-    readiness = Dependencies({"database": side.reads}, side.cache, side.reads)
+    readiness = Dependencies(
+        {"database": side.reads},
+        side.cache,
+        Statuses(side.reads, side.series.elsewhere),
+        side.series.probes,
+    )
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:

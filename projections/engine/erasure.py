@@ -21,10 +21,14 @@ from projections.engine.view import RowView
 
 # Its items would be folded after the rows are gone: what is left of the stream is nobody's.
 RELEASE = """
-UPDATE projection_quarantine q SET state = 'released', settled = true
-WHERE NOT settled AND EXISTS (
-    SELECT FROM events e WHERE e.stream_id = q.stream_id
-      AND position(convert_to('"user_id":"' || %(user)s || '"', 'UTF8') IN e.data) > 0)
+UPDATE projection_quarantine SET state = 'released', settled = true
+WHERE NOT settled AND stream_id = ANY (%s)
+"""
+WAITING = "SELECT DISTINCT stream_id FROM projection_quarantine WHERE NOT settled"
+THEIRS = """
+SELECT DISTINCT stream_id FROM events
+WHERE stream_id = ANY (%s)
+  AND position(convert_to('"user_id":"' || %s || '"', 'UTF8') IN data) > 0
 """
 
 
@@ -130,9 +134,16 @@ def not_passed(
     return sorted(name for (name,) in rows if name in names)
 
 
-def release(connection: Connection, user_id: UUID) -> int:
-    """Settle what is in quarantine of this person's streams; how many items."""
-    return connection.execute(RELEASE, {"user": str(user_id)}).rowcount
+def release(connection: Connection, events: Connection, user_id: UUID) -> int:
+    """Settle what is in quarantine of this person's streams; how many items.
+
+    ``events`` is a connection to the events' database, which may be another one.
+    """
+    waiting = [stream for (stream,) in connection.execute(WAITING)]
+    if not waiting:
+        return 0
+    theirs = [stream for (stream,) in events.execute(THEIRS, (waiting, str(user_id)))]
+    return connection.execute(RELEASE, (theirs,)).rowcount
 
 
 def _count(connection: Connection, query: SQL, table: Table, user_id: UUID) -> int:

@@ -38,20 +38,16 @@ EVENTS_AT_ONCE = 5_000
 """Events after which a transaction takes no further stream."""
 HEED_EVERY = 0.2
 
-# The partition stands beside each stream, since its live rows are as far as that one is.
-FIND = """
-CREATE TEMP TABLE repair_streams AS
-SELECT row_number() OVER (ORDER BY stream_id) AS number, stream_id,
-       abs(hashtextextended(stream_id, 0) %% %(partitions)s)::int AS partition
-FROM (SELECT DISTINCT stream_id FROM events
-      WHERE topic = ANY (%(topics)s)
-        AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
-        AND (%(to)s::timestamptz IS NULL OR recorded_at < %(to)s)) AS found
+# The partition stands beside each stream, since its live rows are as far as that one is. All are
+# copied here, since they may come from another database.
+MAKE = """
+CREATE TEMP TABLE repair_streams (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, stream_id text, partition int
+)
 """
+COPY = "COPY repair_streams (stream_id) FROM STDIN"
+PLACE = "UPDATE repair_streams SET partition = abs(hashtextextended(stream_id, 0) %% %s::bigint)"
 FORGET = "DROP TABLE IF EXISTS pg_temp.repair_streams"
-EVENTS = """
-SELECT count(*) FROM events e JOIN repair_streams USING (stream_id) WHERE topic = ANY (%s)
-"""
 NEXT = """
 SELECT number, stream_id, partition FROM repair_streams WHERE number > %s ORDER BY number LIMIT %s
 """
@@ -118,14 +114,8 @@ def rebuild_range(
     if not view.ranged:
         raise RangeNotSupported(view.name)
     began = time.monotonic()
-    connection.execute(FORGET)
-    topics = list(topics_of(view.takes))
-    values = {"partitions": view.partitions, "topics": topics, "from": from_, "to": to}
-    connection.execute(FIND, values)
-    total = connection.execute(EVENTS, (topics,)).fetchone()
-    assert total is not None
-    heeding = _Heeding(view.name, total[0], tell)
     source = sources()
+    heeding = _Heeding(view.name, _find(connection, source, view, from_, to), tell)
     refolding = _Refolding(connection, view)
     number, repaired, live = 0, 0, None
     try:
@@ -156,6 +146,25 @@ def rebuild_range(
     if refolding.poisoned:
         raise PoisonMet(refolding.poisoned)
     return _report(view, live, live.position, repaired, refolding.events, began)
+
+
+def _find(
+    connection: Connection,
+    source: EventSource,
+    view: RowView[Any],
+    from_: datetime | None,
+    to: datetime | None,
+) -> int:
+    """Fill ``repair_streams``; how many events they have in all."""
+    connection.execute(FORGET)
+    connection.execute(MAKE)
+    total = 0
+    with connection.cursor().copy(COPY) as copy:
+        for stream, events in source.streams(topics_of(view.takes), from_, to):
+            copy.write_row((stream,))
+            total += events
+    connection.execute(PLACE, (view.partitions,))
+    return total
 
 
 def key_of(view: RowView[Any], text: str) -> tuple[Any, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from domain.event import Recorded
@@ -50,6 +51,15 @@ class EventSource(Protocol):
         self, stream_id: str, after: int, through: int, topics: Sequence[str]
     ) -> Sequence[Recorded]:
         """All events of one stream and these topics with ``after < position <= through``."""
+        ...
+
+    def streams(
+        self, topics: Sequence[str], from_: datetime | None, to: datetime | None
+    ) -> Iterable[tuple[str, int]]:
+        """Each stream with an event of these topics recorded in [``from_``, ``to``).
+
+        With how many events of these topics it has in all.
+        """
         ...
 
     def count(self, after: int, through: int, topics: Sequence[str]) -> int:

@@ -49,20 +49,34 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
 
 
-STATUSES = """
+_STATUSES = """
 SELECT c.name, c.partition, c.version, c.generation, c.position, c.status, c.owner, c.error,
        c.batch_seconds, c.events_per_second, c.rebuild, c.advanced_at, c.heartbeat_at,
        extract(epoch FROM clock_timestamp() - c.heartbeat_at)::float8,
        extract(epoch FROM clock_timestamp() - c.advanced_at)::float8,
-       coalesce((SELECT max(position) FROM events), 0),
-       coalesce((SELECT extract(epoch FROM clock_timestamp() - e.recorded_at)::float8
-                 FROM events e WHERE e.position = c.position + 1), 0),
+       {head},
+       {age},
        c.paused,
        (SELECT count(DISTINCT q.stream_id) FROM projection_quarantine q
         WHERE q.projection = c.name AND NOT q.settled)
 FROM projection_checkpoints c ORDER BY c.name, c.partition
 """
+HEAD = "coalesce((SELECT max(position) FROM events), 0)"
+AGE = """coalesce((SELECT extract(epoch FROM clock_timestamp() - e.recorded_at)::float8
+                 FROM events e WHERE e.position = {position} + 1), 0)"""
+STATUSES = _STATUSES.format(head=HEAD, age=AGE.format(position="c.position"))
 """All checkpoints, with the head and the age of the first event that each has not folded."""
+CHECKPOINTS = _STATUSES.format(head="0::bigint", age="0::float8")
+"""The same of a database that has no events: head and age are to be filled in."""
+AGES = f"SELECT {HEAD}, p, {AGE.format(position='p')} FROM unnest($1) AS p"
+"""What is to be filled in, for the positions of such checkpoints."""
+
+
+def filled_in(rows: Sequence[Sequence[Any]], ages: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """The rows of ``CHECKPOINTS`` with what ``AGES`` said of their positions."""
+    head = ages[0][0] if ages else 0
+    age_at = {position: age for _, position, age in ages}
+    return [(*row[:15], head, age_at.get(row[4], 0.0), *row[17:]) for row in rows]
 
 
 class _Row(msgspec.Struct, frozen=True):

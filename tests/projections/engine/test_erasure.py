@@ -125,7 +125,7 @@ def test_what_waits_in_quarantine_of_erased_people_is_let_go(diary: Diary) -> No
         diary.database.write_dsn, autocommit=True, options="-c role=mindstream_project"
     ) as asked:
         assert len(quarantine.found(asked)) == 2
-        assert erasure.release(asked, USER) == 1
+        assert erasure.release(asked, asked, USER) == 1
         states = {each.stream_id: each.state for each in quarantine.found(asked)}
     assert sorted(states.values()) in (["parked", "released"], ["released", "retrying"])
     runner.look()
