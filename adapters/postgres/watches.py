@@ -65,6 +65,10 @@ class Watches:
         known = [position for position in found if position is not None]
         return max(known) if len(known) == len(found) else None
 
+    def told(self, user_id: UUID) -> int:
+        """The position of the last change that was told of this very person; 0: none lately."""
+        return max(watch.told(user_id) for watch in self._all())
+
     def basis(self, *projections: str) -> str | None:
         """What changes when rows of these change otherwise than by the next event."""
         found = [watch.basis(*names) for watch, names in self._parted(projections)]

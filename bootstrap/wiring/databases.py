@@ -86,10 +86,10 @@ class SeriesStore:
             for pipeline in pipelines:
                 await pipeline.close()
 
-    def watching(self, main: ProjectionWatch, events: Pipeline | None) -> Watches:
+    def watching(self, main: ProjectionWatch, events: Pipeline | None) -> ProjectionWatch | Watches:
         """``main`` together with the watch of this one; ``events`` asks about events."""
         if self.dsn is None:
-            return Watches(main)
+            return main
         watch = ProjectionWatch(self.dsn, role=READ, pipeline=events, quarantine=self.care)
         return Watches(main, (Other(watch, series_versions()),))
 
