@@ -31,6 +31,8 @@ for _context in pkgutil.iter_modules(domain.__path__, "domain."):
         importlib.import_module(f"{_context.name}.events")
 
 AUDIT = Audit()
+SEARCHABLE = Searchable()
+"""Lies in an index outside where the settings name one: ``bootstrap.search``."""
 VIEWS: tuple[RowView[Any], ...] = (
     People(),
     LoginHistory(),
@@ -45,7 +47,7 @@ VIEWS: tuple[RowView[Any], ...] = (
     Sharing(),
     MoodEvents(),
     Insights(),
-    Searchable(),
+    SEARCHABLE,
     Vocabulary(),
     Definitions(),
     AUDIT,

@@ -10,6 +10,7 @@ import redis
 from joserfc.jwk import RSAKey
 
 from bootstrap.settings import Settings, load
+from tests.support.outside import opensearch_node
 from tests.support.servers import Database, Servers, running
 
 _REDIS_DATABASES = 16
@@ -22,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-SYSTEMS = ("tests/bootstrap/", "tests/e2e/", "tests/faults/")
+SYSTEMS = ("tests/adapters/search/", "tests/bootstrap/", "tests/e2e/", "tests/faults/")
 """Folders whose tests start, kill and time whole systems: one lane, one after the other."""
 
 
@@ -45,6 +46,13 @@ def servers() -> Iterator[Servers]:
     """PostgreSQL and Valkey, started when the first test asks."""
     with running() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def opensearch() -> Iterator[str]:
+    """The address of a real OpenSearch, started when the first test asks."""
+    with opensearch_node() as (node, _):
+        yield node.url
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ SELECT %(name)s, partition, %(version)s FROM generate_series(0, %(partitions)s -
 WHERE NOT EXISTS (SELECT 1 FROM projection_checkpoints WHERE name = %(name)s)
 ON CONFLICT DO NOTHING
 """
+BEGUN = "SELECT FROM projection_checkpoints WHERE name = %s LIMIT 1"
 READ = """
 SELECT name, partition, version, generation, position, status, owner, error, batch_seconds,
        events_per_second, rebuild, advanced_at, heartbeat_at,
@@ -114,6 +115,9 @@ def read_all(connection: Connection) -> dict[str, Checkpoint]:
 def ensure(connection: Connection, views: Sequence[RowView[Any]]) -> None:
     """Create the rows of projections that are new, at position 0."""
     for view in views:
+        if view.outside is not None and connection.execute(BEGUN, (view.name,)).fetchone() is None:
+            # Not at any other time: an index that was lost must not pass for an empty one.
+            view.outside.begin(view, view.table)
         values = {"name": view.name, "version": view.version, "partitions": view.partitions}
         connection.execute(ENSURE, values)
 

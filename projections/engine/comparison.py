@@ -152,12 +152,12 @@ def _differences(
     ).fetchall()
     told = str if set(view.key).isdisjoint(view.personal) else _digest_of
     return [
-        Difference(told(key), _shown(view, ours), _shown(view, theirs))
-        for key, ours, theirs in rows
+        Difference(told(key), shown(view, ours), shown(view, theirs)) for key, ours, theirs in rows
     ]
 
 
-def _shown(view: RowView[Any], row: dict[str, Any] | None) -> dict[str, Any] | None:
+def shown(view: RowView[Any], row: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A row as it may be shown: what is personal as digests."""
     if row is None:
         return None
     return {

@@ -67,6 +67,9 @@ def rows_of(connection: Connection, views: Iterable[RowView[Any]], user_id: UUID
     """How many rows of this person each table has."""
     found: dict[str, int] = {}
     for table in tables_of(connection, views):
+        if table.view.outside is not None:
+            found[table.name] = table.view.outside.count(table.view, table.name, user_id)
+            continue
         query = SQL("SELECT count(*) FROM {} WHERE {} = %s")
         found[table.name] = _count(connection, query, table, user_id)
     return found
@@ -86,6 +89,10 @@ def purge(
     for table in tables_of(connection, views):
         if table.live and table.view.name not in behind:
             continue
+        store = table.view.outside
+        if store is not None:
+            gone[table.name] = store.purge(table.view, table.name, [user_id], position)
+            continue
         query = SQL(
             "WITH gone AS (DELETE FROM {} WHERE {} = %s RETURNING 1) SELECT count(*) FROM gone"
         )
@@ -104,7 +111,7 @@ def keys_to_refold(
     for view in views:
         if view.refolds is not None:
             for generation in generations.load(connection, view.name):
-                generations.drop(connection, generation)
+                generations.drop(connection, view, generation)
             key = SQL(" || '/' || ").join(SQL("{}::text").format(Identifier(k)) for k in view.key)
             query = SQL("SELECT {} FROM {} WHERE {} = %s").format(
                 key, Identifier(view.table), Identifier(view.refolds)

@@ -20,10 +20,10 @@ from domain.event import Recorded, topics_of, undecodable
 from projections.engine import generations, mending, quarantine
 from projections.engine.checkpoints import Connection
 from projections.engine.generations import Generation
+from projections.engine.outside import writer_of
 from projections.engine.pages import PAGE, PagesAhead
 from projections.engine.source import WHOLE, EventSource, Slice
 from projections.engine.view import RowView
-from projections.engine.writer import ViewWriter
 
 log = structlog.get_logger()
 
@@ -70,7 +70,7 @@ class Folding:
         self._left_out = quarantine.discarded(connection, target.view.name)
         found = quarantine.open_items(connection, target.shadow)
         self._blocked = {waiting.item.stream_id for waiting in found}
-        self._writer = ViewWriter(target.view, connection, target.generation.table)
+        self._writer = writer_of(target.view, connection, target.generation.table)
 
     @property
     def streams(self) -> Slice:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import psycopg
 import structlog
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 
 from projections.engine import checkpoints
 from projections.engine.checkpoints import Connection
@@ -111,22 +111,26 @@ def parts_of(connection: Connection, generation: Generation) -> list[Part]:
     return [Part(*row) for row in rows]
 
 
-def begin(
-    connection: Connection, name: str, table: str, version: int, number: int, parts: int
-) -> Generation:
+def begin(connection: Connection, view: RowView[Any], number: int, parts: int) -> Generation:
     """Make an empty table beside the live one, which lacks the indexes that only reading needs."""
-    made = Generation(name, number, version, "building", f"{table}__g{number}")
+    table = f"{view.table}__g{number}"
+    made = Generation(view.name, number, view.version, "building", table)
     with connection.transaction():
-        connection.execute("SELECT begin_generation(%s, %s)", (table, made.table))
+        if view.outside is None:
+            connection.execute("SELECT begin_generation(%s, %s)", (view.table, made.table))
+        else:
+            view.outside.begin(view, made.table)
         _record(connection, made, [0] * parts)
     return made
 
 
-def drop(connection: Connection, generation: Generation) -> None:
+def drop(connection: Connection, view: RowView[Any], generation: Generation) -> None:
     """Remove a generation and its table."""
     with connection.transaction():
         connection.execute(DELETE, (generation.name, generation.generation))
         connection.execute("SELECT drop_generation(%s)", (generation.table,))
+        if view.outside is not None:
+            view.outside.drop(generation.table)
 
 
 def serve(
@@ -148,12 +152,19 @@ def serve(
         chosen.name, live.generation, live.version, "kept", f"{table}__g{live.generation}"
     )
     connection.execute(SQL(f"SET LOCAL lock_timeout = '{SWAP_LOCK}'"))
-    connection.execute("SELECT swap_generations(%s, %s, %s)", (table, kept.table, chosen.table))
+    if view.outside is None:
+        connection.execute("SELECT swap_generations(%s, %s, %s)", (table, kept.table, chosen.table))
+    else:
+        # Rows from before the view moved to its store are nobody's any more.
+        connection.execute(SQL("TRUNCATE {}").format(Identifier(table)))
     connection.execute(DELETE, (chosen.name, chosen.generation))
     _record(connection, kept, live.positions)
     values = {"name": chosen.name, "version": chosen.version, "partitions": view.partitions}
     connection.execute(PARTITION_ANEW, values)
     connection.execute(SERVE, (chosen.generation, chosen.version, position, chosen.name))
+    if view.outside is not None:
+        # Last, since it cannot be rolled back. Rows that are ahead of a checkpoint do no harm.
+        view.outside.swap(table, kept.table, chosen.table)
     return kept
 
 

@@ -6,10 +6,12 @@ run. ``rebuild`` says which steps each of them takes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -208,14 +210,8 @@ class Work:
 
     def _begin(self, source: EventSource) -> Generation:
         number = generations.next_number(self._connection, self._view.name)
-        return generations.begin(
-            self._connection,
-            self._view.name,
-            self._view.table,
-            self._view.version,
-            number,
-            self._parts(source),
-        )
+        parts = self._parts(source)
+        return generations.begin(self._connection, self._view, number, parts)
 
     def _parts(self, source: EventSource) -> int:
         if not self._view.partitioned:
@@ -227,6 +223,9 @@ class Work:
 
     def _index(self, build: Build) -> None:
         """Make the indexes that only reading needs, and let the planner know the table."""
+        if self._view.outside is not None:
+            self._view.outside.finish(build.generation.table)
+            return
         with connect(self._dsn, self._role, "rebuild-index") as connection:
             table = build.generation.table
 
@@ -261,6 +260,11 @@ class Work:
             self.up_to(build, live)
             if poison := self._poison(build.generation):
                 raise PoisonMet(poison)
+            if self._view.outside is not None:
+                compared = self._compared_outside(build, source, live)
+                if compared is None:
+                    continue  # likewise
+                return compared
             series.trim_as_live(self._connection, self._view, build.generation.table)
             with (
                 connect(self._dsn, self._role, "rebuild-compare") as still,
@@ -293,6 +297,25 @@ class Work:
             },
         )
         return compare(still, view, (view.table, live), (shadow, made), at.position)
+
+    def _compared_outside(self, build: Build, source: EventSource, seen: int) -> Comparison | None:
+        """Compare both as they are when the build is where the live rows are; None: too far apart.
+
+        Such a view has one partition, and so one position.
+        """
+        view, store = self._view, self._view.outside
+        with ExitStack() as closing:
+            with connect(self._dsn, self._role, "rebuild-align") as locking, locking.transaction():
+                live = generations.live(locking, view.name)
+                if live.position - seen > CLOSE:
+                    return None
+                close_up(self._connection, source, build.target, live.position)
+                ours, made = (
+                    closing.enter_context(contextlib.closing(store.snapshot(view, name)))
+                    for name in (view.table, build.generation.table)
+                )
+            found: Comparison = store.compare(view, ours, made, live.position, build.checked)
+            return found
 
     def _align(
         self, build: Build, source: EventSource, seen: int, still: Connection
@@ -346,7 +369,9 @@ class Work:
             raise AssertionError("the last try raises")
         for each in older:
             if each.generation != build.generation.generation:
-                generations.drop(connection, each)
+                generations.drop(connection, view, each)
+        if view.outside is not None:
+            return to, events, view.outside.count(view, view.table)
         rows = connection.execute(
             SQL("SELECT count(*) FROM {}").format(Identifier(view.table))
         ).fetchone()
@@ -388,7 +413,7 @@ class Work:
         ]
 
     def _discard(self, generation: Generation) -> None:
-        generations.drop(self._connection, generation)
+        generations.drop(self._connection, self._view, generation)
         self._connection.execute(
             quarantine.FORGET, (f"{generation.name}@g{generation.generation}",)
         )

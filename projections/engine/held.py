@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from domain.event import Recorded, topics_of, undecodable
 from projections.engine.checkpoints import Connection
 from projections.engine.leases import Slot
+from projections.engine.outside import Writer, writer_of
 from projections.engine.quarantine import Waiting
 from projections.engine.source import WHOLE, Slice
 from projections.engine.view import RowView
-from projections.engine.writer import ViewWriter
 
 
 class Held:
@@ -24,7 +24,7 @@ class Held:
         self.positions: dict[int, int] = {}
         self.adopted: dict[int, float] = {}
         """Partitions whose turn it is elsewhere, and until when they stay here all the same."""
-        self.writer: ViewWriter | None = None
+        self.writer: Writer | None = None
         self.failures = 0
         self.not_before = 0.0
         self.error: str | None = None
@@ -42,10 +42,10 @@ class Held:
         """The partitions, as leases name them."""
         return [Slot(self.view.name, index, self.view.partitions) for index in self.positions]
 
-    def writes(self, connection: Connection) -> ViewWriter:
+    def writes(self, connection: Connection) -> Writer:
         """The writer of the live table, made when it is first needed."""
         if self.writer is None:
-            self.writer = ViewWriter(self.view, connection, self.view.table)
+            self.writer = writer_of(self.view, connection, self.view.table)
         return self.writer
 
     def mine(self, page: Sequence[Recorded]) -> list[Recorded]:

@@ -13,10 +13,10 @@ from domain.event import topics_of
 from projections.engine import mending, quarantine
 from projections.engine.checkpoints import Connection
 from projections.engine.generations import Live
+from projections.engine.outside import writer_of
 from projections.engine.pages import PAGE
 from projections.engine.source import EventSource, Slice
 from projections.engine.view import RowView
-from projections.engine.writer import ViewWriter
 
 
 def level(
@@ -29,7 +29,7 @@ def level(
     """
     left_out = quarantine.discarded(connection, view.name)
     topics = topics_of(view.takes)
-    writer = ViewWriter(view, connection, table)
+    writer = writer_of(view, connection, table)
     for partition, through in enumerate(live.positions):
         streams = Slice((partition,), len(live.positions))
         after = live.position

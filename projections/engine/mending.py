@@ -15,9 +15,9 @@ import structlog
 from domain.event import Recorded, topics_of
 from projections.engine import erasure, quarantine
 from projections.engine.checkpoints import Connection
+from projections.engine.outside import Writer
 from projections.engine.quarantine import Waiting
 from projections.engine.source import EventSource
-from projections.engine.writer import ViewWriter
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class TooManyPoisoned(Exception):
 
 
 def apply_what_can_be(
-    connection: Connection, writer: ViewWriter, events: Sequence[Recorded]
+    connection: Connection, writer: Writer, events: Sequence[Recorded]
 ) -> list[Poisoned]:
     """Fold all events but those that fail and those behind them in their streams.
 
@@ -81,7 +81,7 @@ def apply_what_can_be(
 
 
 @contextmanager
-def savepoint(connection: Connection, writer: ViewWriter) -> Iterator[None]:
+def savepoint(connection: Connection, writer: Writer) -> Iterator[None]:
     """A part of the transaction that can fail alone."""
     try:
         with connection.transaction():
@@ -93,7 +93,7 @@ def savepoint(connection: Connection, writer: ViewWriter) -> Iterator[None]:
 
 def mend(
     connection: Connection,
-    writer: ViewWriter,
+    writer: Writer,
     source: EventSource,
     waiting: Waiting,
     through: int,

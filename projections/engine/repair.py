@@ -26,11 +26,11 @@ from projections.engine.checkpoints import Connection, partition_of, revise
 from projections.engine.generations import Live
 from projections.engine.growing import Sources
 from projections.engine.outcomes import PoisonMet, RangeNotSupported, Report, UnknownKey
+from projections.engine.outside import writer_of
 from projections.engine.pages import PAGE
 from projections.engine.runner import notify
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
-from projections.engine.writer import ViewWriter
 
 STREAMS_AT_ONCE = 100
 """Streams whose rows are folded in one transaction, which holds up the live projector."""
@@ -195,7 +195,7 @@ class _Refolding:
         self._left_out: frozenset[int] = frozenset()
         self._waits: dict[str, int] = {}
         self._kept_since: datetime | None = None
-        self._writer = ViewWriter(view, connection, view.table)
+        self._writer = writer_of(view, connection, view.table)
         self.events = 0
         self.poisoned: list[dict[str, Any]] = []
 

@@ -30,11 +30,12 @@ from domain.event import Recorded
 from projections.engine import checkpoints, mending, metrics, quarantine
 from projections.engine.held import Held, Turn, turns_at
 from projections.engine.holdings import BEAT, LOOK, Holdings
+from projections.engine.outside import StoreUnavailable, writer_of
 from projections.engine.pages import PAGE, PagesAhead
 from projections.engine.quarantine import Waiting
 from projections.engine.source import EventSource
 from projections.engine.view import RowView
-from projections.engine.writer import USERS_NAMED, ViewWriter
+from projections.engine.writer import USERS_NAMED
 
 __all__ = ["CHANNEL", "LOOK", "Fenced", "Runner", "notify"]
 
@@ -82,6 +83,11 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether it means that the database is gone, which is nothing that one view can wait out."""
+    return isinstance(error, psycopg.OperationalError) and not isinstance(error, StoreUnavailable)
 
 
 class Runner:
@@ -146,7 +152,10 @@ class Runner:
         connection, holdings = self._connected()
         holdings.look()
         for state, waiting in holdings.heed():
-            self._mend(connection, holdings, state, waiting)
+            try:
+                self._mend(connection, holdings, state, waiting)
+            except StoreUnavailable as error:
+                self._failed(holdings, state, error, self._head)
         if holdings.changes != self._changes:
             self._changes = holdings.changes
             self._pages.forget()  # what was read ahead may be nobody's turn any more
@@ -191,9 +200,9 @@ class Runner:
         try:
             self._commit(connection, turns, page, behind, to, head, started)
             return
-        except psycopg.OperationalError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a fold raises
+        except Exception as error:
+            if _is_lost(error):
+                raise
             for turn in turns:
                 turn.state.writer = None  # its staging table went with the transaction
             if len(turns) == 1:
@@ -202,9 +211,9 @@ class Runner:
         for turn in turns:
             try:
                 self._commit(connection, [turn], page, behind, to, head, time.perf_counter())
-            except psycopg.OperationalError:
-                raise
-            except Exception as error:  # noqa: BLE001 - likewise
+            except Exception as error:
+                if _is_lost(error):
+                    raise
                 turn.state.writer = None
                 self._recover(connection, holdings, turn, error, page, behind, to, head)
 
@@ -223,6 +232,9 @@ class Runner:
         try:
             if isinstance(error, Fenced):
                 raise error
+            if isinstance(error, StoreUnavailable):
+                self._failed(holdings, turn.state, error, head)
+                return
             self._isolate(connection, holdings, turn, page, behind, to, head)
         except Fenced:
             # Rebuilt or taken over: look again where it is now.
@@ -247,15 +259,17 @@ class Runner:
             with connection.transaction():
                 status = "live" if to >= head else "catching_up"
                 self._move(connection, turn, behind, to, status, started)
-                writer = ViewWriter(state.view, connection, state.view.table)
+                writer = writer_of(state.view, connection, state.view.table)
                 poisoned = mending.apply_what_can_be(connection, writer, state.mine(page))
                 for event, fault in poisoned:
                     quarantine.put(connection, name, event, fault, state.view.partitions)
                     metrics.poisoned.labels(name).inc()
                 notify(connection, to, {name: turn.told()}, None)
-        except (psycopg.OperationalError, Fenced):
+        except Fenced:
             raise
-        except Exception as error:  # noqa: BLE001 - not an event's fault: the view's, or ours
+        except Exception as error:
+            if _is_lost(error):
+                raise
             self._failed(holdings, state, error, head)
             return
         for event, fault in poisoned:
@@ -285,7 +299,7 @@ class Runner:
             row = connection.execute(checkpoints.LOCK, (name, partition)).fetchone()
             if row != (state.generation, position):
                 return  # rebuilt meanwhile: the next batch finds out
-            writer = ViewWriter(state.view, connection, state.view.table)
+            writer = writer_of(state.view, connection, state.view.table)
             mending.mend(connection, writer, self._source, waiting, position)
             checkpoints.revise(connection, name)
             moved = Turn(state, (partition,)).told()
@@ -361,7 +375,8 @@ class Runner:
         state.writer = None
         metrics.failures.labels(state.view.name).inc()
         state.failures += 1
-        state.error = f"{type(error).__name__} after position {state.position}"
+        why = str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
+        state.error = f"{why} after position {state.position}"
         backoff = min(0.1 * 2**state.failures, MAX_BACKOFF)
         state.not_before = time.monotonic() + (0 if state.failures == 1 else backoff)
         # The message may quote a row, which may be private; its type and place may not.

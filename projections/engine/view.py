@@ -14,7 +14,7 @@ column. It is the one event that every partition of a view gets, whatever its st
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -52,6 +52,9 @@ class RowView(Generic[Row]):
     apart: ClassVar[bool] = False
     """Whether it takes so much longer than others that it must not hold them up: it is folded on a
     thread and a connection of its own."""
+    outside: Any = None
+    """Where its rows lie if not in the database: an ``outside.Store``, set when processes are put
+    together. The view is then of another version, so that its rows are made anew there."""
     erases: ClassVar[str | None] = "user_id"
     """The column with the id of the person whose row it is: their rows go when they are erased.
     None: the rows hold nothing that is about a person, or others need them, too."""
@@ -98,6 +101,16 @@ class RowView(Generic[Row]):
     def stream_of(self, key: tuple[Any, ...]) -> str | None:
         """The one stream that has all events of a row; None where it is not known by the key."""
         return None
+
+    def document(self, row: Row) -> dict[str, Any]:
+        """What a store outside keeps of a row: its fields, and what is derived for finding it."""
+        fields: dict[str, Any] = msgspec.to_builtins(row)
+        return fields
+
+    def row_of(self, document: dict[str, Any]) -> Row:
+        """The row that a store outside has kept."""
+        row: Row = msgspec.convert(document, type=cast("Any", self.row))
+        return row
 
     def user_of(self, row: Row) -> UUID:
         """Whose caches a change of this row touches."""

@@ -25,7 +25,7 @@ from domain.journal.entry import State, stream_of
 from domain.journal.events import EntryDeleted, EntryRestored, EntryRevised, EntryWritten, Mood
 from projections.engine.view import RowView
 from projections.journal.asked import Place, Term, Wanted
-from projections.journal.language import LANGUAGES, is_stop, stem, words_in
+from projections.journal.language import LANGUAGES, STOP, is_stop, stem, words_in
 from projections.journal.vocabulary import Meant, meant
 from projections.reading import Query, Reader
 
@@ -35,6 +35,8 @@ where it stands in the title, and more where a word comes often in the content."
 MANY = 3
 """Times that a word comes often."""
 FACET_TAGS = 20
+GAP = "_"
+"""What stands for a stop word: no word has it."""
 
 FIND = Query(
     "journal_search_find",
@@ -137,6 +139,14 @@ class Searchable(RowView[SearchRow]):
     apart: ClassVar[bool] = True
     personal: ClassVar[tuple[str, ...]] = ("tags", "title", "content", "words")
 
+    def kept_in(self, store: Any) -> None:
+        """Lie in a store outside: as another version, so that switching makes the rows anew there.
+
+        In one partition: two indexes can be compared only where one position tells all of them.
+        """
+        self.outside = store
+        vars(self).update(version=1_001, partitioned=False)
+
     def stream_of(self, key: tuple[Any, ...]) -> str | None:
         """The entry's stream."""
         return stream_of(key[0])
@@ -161,14 +171,16 @@ class Searchable(RowView[SearchRow]):
                 "active",
                 event.title,
                 event.content,
-                vector(event.user_id, event.title, event.content),
+                self._words(event.user_id, event.title, event.content),
             )
         if row is None:
             raise ValueError(f"{recorded.stream_id} does not begin with EntryWritten")
         if type(event) is EntryDeleted:
-            return msgspec.structs.replace(row, state="deleted", words=_vector({}))
+            return msgspec.structs.replace(
+                row, state="deleted", words=b"" if self.outside else _vector({})
+            )
         if type(event) is EntryRestored:
-            words = vector(row.user_id, row.title, row.content)
+            words = self._words(row.user_id, row.title, row.content)
             return msgspec.structs.replace(row, state="active", words=words)
         title = row.title if event.title is UNSET else event.title
         content = row.content if event.content is UNSET else event.content
@@ -183,8 +195,48 @@ class Searchable(RowView[SearchRow]):
             row.state,
             title,
             content,
-            row.words if same else vector(row.user_id, title, content),
+            row.words if same else self._words(row.user_id, title, content),
         )
+
+    def _words(self, user_id: UUID, title: str, content: str) -> bytes:
+        """What only PostgreSQL needs."""
+        return b"" if self.outside else vector(user_id, title, content)
+
+    def document(self, row: SearchRow) -> dict[str, Any]:
+        """The row as an index of documents has it, analysed."""
+        fields = super().document(row)
+        del fields["words"]
+        return fields | analysed(row)
+
+    def row_of(self, document: dict[str, Any]) -> SearchRow:
+        """The row without what was derived."""
+        return super().row_of({**document, "words": ""})
+
+
+def analysed(row: SearchRow) -> dict[str, Any]:
+    """What an index of documents finds an entry by, in each language; nothing if it is deleted.
+
+    Stems have a gap for each stop word. Words have their owner's mark before them, so that looking
+    for typos in one person's words reads nothing of the others'.
+    """
+    fields: dict[str, Any] = {}
+    if row.state != "active":
+        return fields
+    mark = mark_of(row.user_id)
+    for part, text in (("title", row.title), ("content", row.content)):
+        words = [each.word for each in words_in(text)]
+        for language in LANGUAGES:
+            stop = STOP[language]
+            stems = [GAP if word in stop else stem(word, language) for word in words]
+            told = dict.fromkeys(word for word in words if word not in stop)
+            fields[f"{language}_{part}"] = " ".join(stems)
+            fields[f"{language}_{part}_words"] = " ".join(mark + word for word in told)
+            if part == "content":
+                counts = Counter(stems)
+                del counts[GAP]
+                often = [one for one, count in counts.items() if count >= MANY]
+                fields[f"{language}_often"] = often
+    return fields
 
 
 # Lexemes. Each begins with its owner's mark, then says what it is.
@@ -196,13 +248,14 @@ _POSITIONS = 255
 _COUNT, _HEAD = Struct("!i").pack, Struct("!H").pack
 
 
-def _mark(user_id: UUID) -> str:
+def mark_of(user_id: UUID) -> str:
+    """What a person's words begin with in an index: few others have the same."""
     return user_id.hex[-6:]
 
 
 def vector(user_id: UUID, title: str, content: str) -> bytes:
     """The ``tsvector`` of an entry, as the server sends and takes it."""
-    mark = _mark(user_id)
+    mark = mark_of(user_id)
     positions: dict[str, list[int]] = {mark + _ANY: []}
     for at, each in enumerate(words_in(title), 1):
         for kind in (_TITLE, _WORD):
@@ -244,7 +297,7 @@ class PostgresSearch:
         """A page of hits."""
         asked = wanted.asked
         words = await meant(self._reader, user_id, asked)
-        mark = _mark(user_id)
+        mark = mark_of(user_id)
         clauses = [_any_way(mark, words[term], term) for term in asked.terms]
         clauses = clauses or [_quoted(mark + _ANY)]
         clauses += [f"!({_as_it_is(mark + _WORD, words[term], term)})" for term in asked.without]

@@ -15,6 +15,9 @@ import pytest
 
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
+from adapters.search.journal import IndexSearch
+from adapters.search.store import IndexStore
+from bootstrap.search import MAPPING
 from domain.event import Event, Recorded
 from domain.journal.entry import stream_of
 from domain.journal.events import EntryWritten
@@ -61,7 +64,7 @@ def an_entry(user_id: UUID, entry: Written) -> EntryWritten:
 class Folded:
     """Events given to writers, as the projector would."""
 
-    def __init__(self, search: Search, apply: Callable[[list[Recorded]], None]) -> None:
+    def __init__(self, search: Search, apply: Callable[[list[Recorded]], object]) -> None:
         self.search = search
         self._apply = apply
         self._versions: dict[str, int] = {}
@@ -114,6 +117,33 @@ async def on_postgres(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
             await pipeline.close()
 
 
+def mappings() -> dict[str, Any]:
+    """How the views' documents are indexed."""
+    return {Searchable.name: MAPPING}
+
+
+@asynccontextmanager
+async def on_opensearch(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    """An index of a real OpenSearch, as a store outside the database."""
+    url: str = request.getfixturevalue("opensearch")
+    prefix = f"test{next(_positions)}-"
+    store = IndexStore(url, mappings(), prefix=prefix)
+    view = Searchable()
+    view.kept_in(store)
+    store.begin(view, view.table)
+    writer = store.writer(view, view.table)
+    search = IndexSearch(url, prefix=prefix)
+    try:
+        yield Folded(search, writer.apply)
+    finally:
+        await search.close()
+        store.drop(view.table)
+        store.client.close()
+
+
 def stores() -> list[Any]:
     """Every store, as parameters of a fixture."""
-    return [pytest.param(on_postgres, id="postgres")]
+    return [
+        pytest.param(on_postgres, id="postgres"),
+        pytest.param(on_opensearch, id="opensearch"),
+    ]

@@ -287,7 +287,7 @@ def test_a_new_generation_takes_the_place_of_the_old_one_with_all_that_goes_with
     _, dropped = dropped_before(form)
 
     with projector(form) as connection:
-        made = generations.begin(connection, VIEW.name, VIEW.table, VIEW.version, 2, 1)
+        made = generations.begin(connection, VIEW, 2, 1)
         with connection.transaction():
             writer = writer_of(form, connection, VIEW, made.table)
             for start in range(0, len(moods.events), 50):
@@ -309,7 +309,7 @@ def test_a_new_generation_takes_the_place_of_the_old_one_with_all_that_goes_with
     assert sums(form) == moods.sums()
     with projector(form) as connection:
         [kept] = generations.load(connection, VIEW.name)
-        generations.drop(connection, kept)
+        generations.drop(connection, VIEW, kept)
     assert sums(form) == moods.sums()
 
 
