@@ -19,6 +19,7 @@ from adapters.event_store.store import PostgresEventStore
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresCare, PostgresOversight
 from adapters.postgres.pipeline import Pipeline
+from bootstrap.search import place
 from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
 from bootstrap.wiring.databases import SeriesStore
@@ -128,6 +129,7 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
     Raises:
         psycopg.OperationalError: the database does not answer.
     """
+    place(settings)
     pipeline = Pipeline(settings.write_dsn or "", role="mindstream_write")
     series = SeriesStore(settings)
     try:

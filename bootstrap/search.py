@@ -6,14 +6,16 @@ Owns the choice, which is made once in each process, and the mapping of the inde
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from adapters.search.journal import IndexSearch
 from adapters.search.store import IndexStore
 from bootstrap.settings import Settings
 from bootstrap.views import SEARCHABLE
+
+if TYPE_CHECKING:
+    from adapters.search.journal import IndexSearch
 
 MAPPING: dict[str, Any] = msgspec.json.decode(
     (Path(__file__).parent.parent / "schema" / "search" / "journal_entries.json").read_bytes()
@@ -29,5 +31,11 @@ def place(settings: Settings) -> None:
 
 
 def index_search(settings: Settings) -> IndexSearch | None:
-    """The search on the index; None where PostgreSQL searches."""
-    return None if settings.search_url is None else IndexSearch(settings.search_url)
+    """The search on the index, where the view is placed; None where PostgreSQL searches."""
+    place(settings)
+    if settings.search_url is None:
+        return None
+    # The client takes seconds to import, for which nobody else need wait.
+    from adapters.search.journal import IndexSearch  # noqa: PLC0415
+
+    return IndexSearch(settings.search_url)

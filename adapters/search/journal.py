@@ -63,6 +63,19 @@ class IndexSearch:
             await self._made.close()
             self._made = None
 
+    async def answers(self) -> None:
+        """Ask whether there is an index to search.
+
+        Raises:
+            SearchUnavailable: there is none, or nobody answers.
+        """
+        try:
+            found = await self._client.indices.exists(index=self._index)
+        except (TransportError, ApiError) as error:
+            raise SearchUnavailable(type(error).__name__) from error
+        if not found:
+            raise SearchUnavailable("no index")
+
     async def find(
         self, user_id: UUID, wanted: Wanted, *, after: Place | None, limit: int
     ) -> Found:

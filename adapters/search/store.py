@@ -11,14 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import msgspec
-from elastic_transport import ConnectionTimeout, TransportError
-from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
-from adapters.search.client import client
 from domain.event import Recorded
 from projections.engine.comparison import DIFFERENCES, Comparison, Difference, shown
 from projections.engine.outside import StoreUnavailable, parted
@@ -31,6 +28,9 @@ DOCUMENTS = 1_000
 """Documents in one request."""
 SCROLL = "5m"
 
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
 Document = dict[str, Any]
 
 
@@ -41,6 +41,9 @@ class Refused(Exception):
 @contextmanager
 def _answering() -> Iterator[None]:
     """Tell a store that is away from a fault of ours; neither error quotes a document."""
+    from elastic_transport import ConnectionTimeout, TransportError  # noqa: PLC0415 - see client
+    from elasticsearch import ApiError, NotFoundError  # noqa: PLC0415
+
     try:
         yield
     except ConnectionTimeout as error:
@@ -75,6 +78,9 @@ class IndexStore:
     def client(self) -> Elasticsearch:
         """The client, made when it is first needed."""
         if self._client is None:
+            # It takes seconds to import, for which processes that never write need not wait.
+            from adapters.search.client import client  # noqa: PLC0415
+
             self._client = client(self._url)
         return self._client
 
@@ -180,11 +186,10 @@ class IndexStore:
 
     def _behind(self, name: str) -> list[str]:
         """The index that an alias stands for, if there is one."""
-        try:
-            found = self.client.indices.get_alias(name=self.alias(name))
-        except NotFoundError:
+        alias = self.alias(name)
+        if not self.client.indices.exists_alias(name=alias):
             return []
-        return list(found.body)
+        return list(self.client.indices.get_alias(name=alias).body)
 
 
 class IndexSnapshot:
@@ -252,16 +257,18 @@ class IndexWriter:
         left, erased = parted(events)
         if erased and self.view.erases is not None:
             self.purge(erased)
-        users = self._fold(left, careful)
-        if users is None:
-            return None
-        users |= set(erased)
+        users = self._fold(left, careful) | set(erased)
         return users if len(users) <= USERS_NAMED else None
 
     def replace(self, key: tuple[Any, ...], row: Any | None) -> None:
         """Put this row, or none, in the place of whatever the key has."""
-        version = self._load([_id(key)]).get(_id(key), (None, 1))[1]
-        self._write({_id(key): (row, version)}, "external_gte")
+        name = _id(key)
+        with _answering():
+            found = self._store.client.mget(index=self._alias, ids=[name])["docs"][0]
+        # Somebody who changed it by hand has counted its version up; its position says more.
+        version = found.get("_version", 1)
+        position = found.get("_source", {}).get("position", 1)
+        self._write({name: (row, position)}, at_least=version)
 
     def forget_staging(self) -> None:
         """Nothing is staged: what was written is skipped when it is folded again."""
@@ -285,10 +292,10 @@ class IndexWriter:
                     gone[hit["_id"]] = None, max(at, hit["_source"]["position"])
                 page = self._store.client.scroll(scroll_id=page["_scroll_id"], scroll=SCROLL)
             self._store.client.clear_scroll(scroll_id=page["_scroll_id"])
-        self._write(gone, "external_gte")
+        self._write(gone)
         return len(gone)
 
-    def _fold(self, events: Sequence[Recorded], careful: bool) -> set[UUID] | None:
+    def _fold(self, events: Sequence[Recorded], careful: bool) -> set[UUID]:
         view = self.view
         touched = [(_id(key), key, one) for one in events for key in view.keys_of(one)]
         unknown = {key for key, _, one in touched if careful or not view.creates(one)}
@@ -302,9 +309,7 @@ class IndexWriter:
             changed = view.fold(key, row, one)
             rows[name] = changed, one.position
             users.update(view.user_of(each) for each in (row, changed) if each is not None)
-        self._write(
-            {name: rows[name] for name in rows if rows[name] is not known.get(name)}, "external"
-        )
+        self._write({name: rows[name] for name in rows if rows[name] is not known.get(name)})
         return users
 
     def _load(self, names: Sequence[str]) -> dict[str, tuple[Any, int]]:
@@ -324,14 +329,15 @@ class IndexWriter:
                     found[one["_id"]] = self.view.row_of(document), position
         return found
 
-    def _write(self, rows: Mapping[str, tuple[Any, int]], how: str) -> None:
+    def _write(self, rows: Mapping[str, tuple[Any, int]], at_least: int = 1) -> None:
         """Write or delete documents at their positions; what is newer there stays."""
         names = list(rows)
         for at in range(0, len(names), DOCUMENTS):
             operations: list[Document] = []
             for name in names[at : at + DOCUMENTS]:
                 row, position = rows[name]
-                about = {"_id": name, "version": position, "version_type": how}
+                version = max(position, at_least)
+                about = {"_id": name, "version": version, "version_type": "external_gte"}
                 if row is None:
                     operations.append({"delete": about})
                 else:

@@ -20,6 +20,7 @@ from adapters.event_store.source import PostgresSource
 from adapters.insight_views import append_views
 from adapters.oversight import PostgresOversight
 from bootstrap.engine import DirectEngine
+from bootstrap.search import place
 from bootstrap.settings import Settings
 from bootstrap.views import AUDIT, VIEWS
 from bootstrap.wiring.caching import invalidating
@@ -61,6 +62,7 @@ class Jobs(msgspec.Struct, frozen=True):
 
 async def projector(settings: Settings, stop: asyncio.Event) -> None:
     """Keep every view up to date until ``stop`` is set."""
+    place(settings)
     dsn = write_dsn_of(settings)
     keys = subject_keys_of(settings)
     AUDIT.keep_days = settings.audit_retention_days
@@ -72,8 +74,9 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
             (dsn, PostgresSource, [view for view in ours if not view.with_metadata | view.apart]),
             # On threads of their own: what few need must not slow what people wait for.
             (dsn, SourceWithMetadata, [view for view in ours if view.with_metadata]),
-            (dsn, PostgresSource, [view for view in ours if view.apart]),
-            # And a database that is away holds up nobody else.
+            (dsn, PostgresSource, [view for view in ours if view.apart and view.outside is None]),
+            # And a store that is away holds up nobody else.
+            (dsn, PostgresSource, [view for view in ours if view.outside is not None]),
             (series or dsn, PostgresSource, [view for view in VIEWS if view not in ours]),
         )
         if views
@@ -95,6 +98,7 @@ def here(series: str | None) -> Sequence[RowView[Any]]:
 
 async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
     """Offer stranded operations again and sweep leftovers until ``stop`` is set."""
+    place(settings)
     side = WriteSide(settings)
     offers = Offers(redis_broker(settings.redis_url or "", works=False))
 
@@ -189,6 +193,7 @@ def erasing(
 
 def worker(settings: Settings) -> None:
     """Run jobs until ``KeyboardInterrupt``."""
+    place(settings)
     AUDIT.keep_days = settings.audit_retention_days
     broker = redis_broker(settings.redis_url or "", works=True)
     dramatiq.set_broker(broker)

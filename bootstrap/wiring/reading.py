@@ -34,6 +34,7 @@ from adapters.request_log import RequestLog
 from adapters.statuses import Statuses
 from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
+from bootstrap.search import index_search
 from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
 from bootstrap.wiring.caching import KINDS
@@ -91,11 +92,12 @@ def read_api_app(settings: Settings) -> Any:
     shared = Shared(RedisCache(answers, KINDS, sealer), watch)
     limiter = RateLimiter(settings.rate_limit_per_minute, cache)
     requests = RequestLog("read-api", slow)
+    index = index_search(settings)
     readiness = Dependencies(
         {"database": reads[0], "event_store": beside},
         cache,
         Statuses(beside, series.elsewhere),
-        series.probes,
+        {**series.probes, **({} if index is None else {"search": index.answers})},
     )
     feed = LiveFeed(
         beside,
@@ -131,7 +133,7 @@ def read_api_app(settings: Settings) -> Any:
             shared=shared,
             files=attached,
             series=PipelineReader([series.reads]),
-            search=PostgresSearch(PipelineReader([searching])),
+            search=index or PostgresSearch(PipelineReader([searching])),
         )
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")
@@ -144,6 +146,8 @@ def read_api_app(settings: Settings) -> Any:
                 stack.push_async_callback(pipeline.close)
             await stack.enter_async_context(series.opened())
             stack.push_async_callback(cache.aclose)
+            if index is not None:
+                stack.push_async_callback(index.close)
             stack.push_async_callback(answers.aclose)
             stack.push_async_callback(shared.close)
             await watch.open()

@@ -17,6 +17,7 @@ from adapters.request_log import RequestLog
 from adapters.statuses import Statuses
 from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
+from bootstrap.search import place
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import READ, WRITE, read_dsn_of, write_dsn_of
 from bootstrap.wiring.entrance import Entrance
@@ -29,6 +30,7 @@ from workers.broker import Offers, redis_broker
 def write_api_app(settings: Settings) -> Any:
     """The write API as an ASGI application."""
     side = WriteSide(settings)
+    place(settings)
     reads = Pipeline(read_dsn_of(settings), role=READ)
     keys = KeyRing(side.credentials)
     entrance = Entrance(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from projections.journal.asked import understand
@@ -71,7 +72,7 @@ def brute_force(
             or (date_to is not None and entry.date > date_to)
         ):
             continue
-        texts = [[each.word for each in words_in(text)] for text in (entry.title, entry.content)]
+        texts = [_words(text) for text in (entry.title, entry.content)]
         if all(has(texts, term) for term in asked.terms) and not any(
             has(texts, term) for term in asked.without
         ):
@@ -79,6 +80,11 @@ def brute_force(
     moods = Counter(entry.mood for entry in found if entry.mood is not None)
     used = Counter(tag for entry in found for tag in entry.tags)
     return Answer({entry.id for entry in found}, _most(moods, 6), _most(used, 20))
+
+
+@lru_cache(5_000)
+def _words(text: str) -> list[str]:
+    return [each.word for each in words_in(text)]
 
 
 class _Reading:

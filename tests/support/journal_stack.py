@@ -38,7 +38,7 @@ from projections.accounts.people import People
 from projections.engine.runner import Runner
 from projections.journal.days import Days
 from projections.journal.entries import Entries
-from projections.journal.search import PostgresSearch, Searchable
+from projections.journal.search import PostgresSearch, Search, Searchable
 from projections.journal.tags import Tags
 from projections.journal.vocabulary import Vocabulary
 from projections.reading import Reader
@@ -102,14 +102,20 @@ class Stack:
 
 
 @contextlib.asynccontextmanager
-async def running_stack(database: Database) -> AsyncIterator[Stack]:
-    """Everything that the journal needs, on this database."""
+async def running_stack(
+    database: Database, outside: tuple[Searchable, Search] | None = None
+) -> AsyncIterator[Stack]:
+    """Everything that the journal needs, on this database; ``outside`` is a search elsewhere."""
     stop = threading.Event()
     sealer = Sealer(bytes(range(32)))
     keys = SubjectKeys(sealer)
     source = PostgresSource(database.project_dsn, keys=SubjectKeys(sealer))
-    runner = Runner(database.project_dsn, source, VIEWS)
-    projector = threading.Thread(target=runner.run, args=(stop,))
+    views = [view for view in VIEWS if outside is None or not isinstance(view, Searchable)]
+    runners = [Runner(database.project_dsn, source, views)]
+    if outside is not None:
+        beside = PostgresSource(database.project_dsn, keys=SubjectKeys(sealer))
+        runners.append(Runner(database.project_dsn, beside, [outside[0]]))
+    projectors = [threading.Thread(target=each.run, args=(stop,)) for each in runners]
     pipelines = {
         name: Pipeline(dsn, role=role)
         for name, dsn, role in (
@@ -128,8 +134,9 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
             closing.push_async_callback(pipeline.close)
         await watch.open()
         closing.push_async_callback(watch.close)
-        projector.start()
-        closing.push_async_callback(asyncio.to_thread, projector.join)
+        for projector in projectors:
+            projector.start()
+            closing.push_async_callback(asyncio.to_thread, projector.join)
         closing.callback(stop.set)
         signals = Signals(pipelines["signals"])
         closing.push_async_callback(signals.close)
@@ -158,7 +165,9 @@ async def running_stack(database: Database) -> AsyncIterator[Stack]:
                 *read_journal.routes(reader, watch, cursors, Shared(None, watch), links),
                 *journal_history.routes(watch, store, cursors, links),
                 *journal_overview.routes(reader, watch, cursors),
-                *journal_search.routes(reader, PostgresSearch(reader), watch, cursors),
+                *journal_search.routes(
+                    reader, outside[1] if outside else PostgresSearch(reader), watch, cursors
+                ),
                 *read_operations.routes(PostgresOperations(pipelines["shows"], sealer)),
             ]
         )

@@ -79,7 +79,7 @@ class Folded:
         await asyncio.to_thread(self._apply, recorded)
 
     def _recorded(self, event: Any) -> Recorded:
-        stream = stream_of(event.entry_id)
+        stream = stream_of(event.entry_id) if hasattr(event, "entry_id") else str(event.user_id)
         self._versions[stream] = version = self._versions.get(stream, 0) + 1
         now = datetime.datetime.now(datetime.UTC)
         return Recorded(
