@@ -237,6 +237,8 @@ async def test_ids_of_another_tenant_are_not_there(
     written = await ada.call("POST", "/v1/journal/entries", entry)
     made = await ada.call("POST", "/v1/api-keys", {"name": "x", "permissions": ["journal:read"]})
     tenant = await ada.call("POST", "/v1/tenants", {"name": "Circle"})
+    month = {"start_date": "2026-05-01", "end_date": "2026-05-31"}
+    asked = await ada.call("POST", "/v1/journal/insights", {"insight_type": "monthly", **month})
     imported = await api.post(
         "/v1/journal/import",
         content=b"",
@@ -249,6 +251,7 @@ async def test_ids_of_another_tenant_are_not_there(
         "user_id": ada.id,
         "login_id": (await ada.get("/v1/me/logins")).json()["data"][0]["id"],
         "operation_id": imported.headers["location"].rpartition("/")[2],
+        "insight_id": asked.json()["data"]["id"],
     }
     eve = await newcomer(api)
     assert (await eve.call("POST", "/v1/tenants", {"name": "Another"})).status_code == 201

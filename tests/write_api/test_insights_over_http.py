@@ -22,6 +22,7 @@ from projections.journal.insights import Insights
 from tests.support.exporting import Somebody, read, somebody
 from tests.support.servers import Database
 from tests.support.telling import Telling, telling
+from tests.support.waiting import eventually_async
 from workers.erasure import erase_person
 from workers.insights import make_insight
 
@@ -203,16 +204,21 @@ async def test_pages_are_newest_first_and_another_persons_are_not_there(
 
 async def test_a_look_is_noted_once_a_day_and_changes_nothing(told: Telling, ada: Somebody) -> None:
     insight = await told.insight(ada, *MARCH)
-    async with asyncio.timeout(10):
-        while await told.appended_views() == 0:
-            await told.shown(ada, insight["id"])  # what a read tells is written beside it
+    stream = f"journal.insight-{insight['id']}"
+
+    async def noted() -> bool:  # what a read tells is written beside it
+        await told.appended_views()
+        return len(await told.house.side.store.read(stream)) == 3
+
+    await eventually_async(noted)
     for _ in range(3):
         answer = await ada.call("GET", f"{INSIGHTS}/{insight['id']}")
         assert answer.headers["etag"] == f'"{insight["version"]}"'
         tag = {"if-none-match": answer.headers["etag"]}
         same = await told.house.api.get(f"{INSIGHTS}/{insight['id']}", headers=ada.headers | tag)
         assert same.status_code == 304
-    events = await told.house.side.store.read(f"journal.insight-{insight['id']}")
+    await told.appended_views()
+    events = await told.house.side.store.read(stream)
     names = [type(recorded.event).__name__ for recorded in events]
     assert names == ["InsightRequested", "InsightReady", "InsightViewed"]
     assert events[-1].metadata is not None
