@@ -125,7 +125,8 @@ class Insights(RowView[InsightRow]):
     takes: ClassVar[tuple[type[Event], ...]] = (InsightRequested, InsightReady, InsightFailed)
     table: ClassVar[str] = "journal_insights"
     row: ClassVar[type[msgspec.Struct]] = InsightRow
-    key: ClassVar[tuple[str, ...]] = ("insight_id", "time")
+    key: ClassVar[tuple[str, ...]] = ("insight_id",)
+    timed: ClassVar[str | None] = "time"
     personal: ClassVar[tuple[str, ...]] = ("document",)
 
     def stream_of(self, key: tuple[Any, ...]) -> str | None:
@@ -133,9 +134,9 @@ class Insights(RowView[InsightRow]):
         return Insight.stream(key[0])
 
     def keys_of(self, recorded: Recorded) -> tuple[tuple[Any, ...], ...]:
-        """The insight, and when it was asked for."""
+        """The insight."""
         event: Any = recorded.event
-        return ((event.insight_id, event.requested_at),)
+        return ((event.insight_id,),)
 
     def fold(
         self, key: tuple[Any, ...], row: InsightRow | None, recorded: Recorded

@@ -1,4 +1,4 @@
-"""Insights as a worker makes them, and what the calendar brings: when, to whom, with which letter."""
+"""Insights as a worker makes them, and what the calendar brings: when, to whom, by which letter."""
 
 from __future__ import annotations
 
