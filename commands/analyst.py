@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -43,6 +44,14 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
 
 Progress = Callable[[float], Awaitable[None]]
 """Takes how much is done, 0 to 1; raises where it is not wanted any more."""
+
+
+Hint = Callable[[UUID, Literal["queued", "running"] | None], None]
+"""Takes how an insight stands, for whoever looks; None: it waits no more. It never waits itself."""
+
+
+def no_hint(insight_id: UUID, state: Literal["queued", "running"] | None) -> None:
+    """Nobody looks."""
 
 
 class AnalystUnavailable(Exception):

@@ -19,7 +19,15 @@ import dramatiq
 import msgspec
 import structlog
 
-from commands.analyst import Analyst, AnalystFailed, AnalystUnavailable, Before, Material
+from commands.analyst import (
+    Analyst,
+    AnalystFailed,
+    AnalystUnavailable,
+    Before,
+    Hint,
+    Material,
+    no_hint,
+)
 from commands.bus import Outcome
 from commands.insights import CompleteInsight, FailInsight, RequestInsight, check_open
 from commands.ports import Context, EventStore, SubjectErased
@@ -87,6 +95,7 @@ class Making(msgspec.Struct, frozen=True):
     reader: Reader
     freshness: Freshness
     analyst: Analyst
+    hint: Hint = no_hint
     clock: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(UTC)
 
 
@@ -146,6 +155,7 @@ async def make_insight(operation_id: UUID, making: Making) -> None:
         await _cancelled_before(operation_id, making)
         return
     result = {"insight_id": str(operation_id)}
+    making.hint(operation_id, "running")
     try:
         await making.dispatch(_request(claimed), context_of(claimed, making.clock()))
         if claimed.cancel_requested:
@@ -169,16 +179,23 @@ async def make_insight(operation_id: UUID, making: Making) -> None:
         await operations.release(operation_id, owner, 0)
         raise
     except Behind:
+        making.hint(operation_id, "queued")
         await operations.release(operation_id, owner, PAUSE, failed=False)
+        return
     except AnalystUnavailable:
+        making.hint(operation_id, "queued")
         await operations.release(operation_id, owner, MODEL_PAUSE)
+        return
     except LeaseLost:
         log.info("operation_lost", operation_id=str(operation_id))
     except Exception as error:  # noqa: BLE001  whatever it was, another attempt may get further
         log.warning(
             "insight_interrupted", operation_id=str(operation_id), reason=type(error).__name__
         )
+        making.hint(operation_id, "queued")
         await operations.release(operation_id, owner, PAUSE)
+        return
+    making.hint(operation_id, None)
 
 
 async def _make(claimed: Claimed, making: Making, run: Run) -> None:

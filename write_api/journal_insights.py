@@ -24,6 +24,7 @@ from adapters.http.idempotency import hash_of, key_of
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem, register
 from adapters.http.responses import Answer, ok
+from commands.analyst import Hint, no_hint
 from commands.insights import RequestInsight, check_open
 from commands.ports import EventStore
 from domain.faults import Fault
@@ -56,6 +57,7 @@ def routes(
     operations: Accepting,
     offers: Offering,
     new_id: Callable[[], UUID],
+    hint: Hint = no_hint,
 ) -> list[HTTPRouteHandler]:
     """The handlers; ``new_id`` draws the ids of insights (UUIDv7), which are their operations'."""
 
@@ -108,6 +110,7 @@ def routes(
 
         async def accepted(operation: Operation) -> Answer:
             outcome = await dispatch(RequestInsight(operation.id, asked), context)
+            hint(operation.id, "queued")
             offers.offer_soon(operation.kind, operation.id)
             return ok(
                 request,

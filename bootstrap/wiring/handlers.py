@@ -55,6 +55,7 @@ from adapters.http.health import health_handlers
 from adapters.http.links import Links
 from adapters.http.pages import problem_handlers
 from adapters.keys import PostgresKeys
+from adapters.models.queue import QueueHints
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
 from adapters.tokens import KeyRing
@@ -172,7 +173,13 @@ def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
             max_bytes=side.settings.max_import_bytes,
         ),
         *write_api.journal_insights.routes(
-            answering, side.bus.dispatch, side.store, side.operations, offers, uuid7
+            answering,
+            side.bus.dispatch,
+            side.store,
+            side.operations,
+            offers,
+            uuid7,
+            QueueHints(side.cache),
         ),
         *write_api.exports.routes(answering, side.store, side.operations, offers, uuid7),
         *write_api.erasure.routes(

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 
 from adapters.models.endpoint import EndpointAnalyst
 from adapters.models.local import LocalAnalyst
+from adapters.models.queue import QueueHints
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
@@ -51,6 +52,7 @@ async def making(side: WriteSide, analyst: Analyst | None = None) -> AsyncIterat
             reader=PipelineReader([reads]),
             freshness=watch,
             analyst=analyst or analyst_of(side.settings),
+            hint=QueueHints(side.cache),
         )
     finally:
         await watch.close()

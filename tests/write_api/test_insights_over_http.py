@@ -64,6 +64,17 @@ async def test_an_insight_is_asked_for_made_and_shown(told: Telling, ada: Somebo
     assert accepted.status_code == 202
     operation = accepted.json()["data"]
     assert accepted.headers["location"] == f"/v1/operations/{operation['id']}"
+    hint = f"ai:queue:{operation['id']}"
+    cache = told.house.side.cache
+
+    async def said(state: bytes | None) -> None:
+        async def stands() -> bool:
+            return bool(await cache.get(hint) == state)
+
+        await eventually_async(stands)
+
+    await said(b"queued")
+    assert 3500 < await cache.ttl(hint) <= 3600
     [requested] = await ada.get(INSIGHTS)
     assert (requested["state"], requested["summary"], requested["themes"]) == (
         "requested",
@@ -71,6 +82,7 @@ async def test_an_insight_is_asked_for_made_and_shown(told: Telling, ada: Somebo
         [],
     )
     await make_insight(UUID(operation["id"]), told.making)
+    await said(None)
     done = await ada.get(f"/v1/operations/{operation['id']}")
     assert (done["state"], done["progress"]) == ("succeeded", 1)
     insight = await told.shown(ada, done["result"]["insight_id"])
