@@ -464,6 +464,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "redis_url": url("redis://", "rediss://", "unix://"),
     "search_url": url("http://", "https://"),
     "github_url": url("http://", "https://"),
+    "model_url": url("http://", "https://"),
     "s3_endpoint_url": url("http://", "https://"),
     "public_url": url("http://", "https://"),
     "smtp_url": url("smtp://", "smtps://"),

@@ -9,6 +9,7 @@ they switched it on after they asked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 from collections.abc import Awaitable, Callable
 from datetime import UTC
@@ -157,11 +158,11 @@ async def make_insight(operation_id: UUID, making: Making) -> None:
     result = {"insight_id": str(operation_id)}
     making.hint(operation_id, "running")
     try:
+        if claimed.attempts > MAX_ATTEMPTS:
+            raise Unfit("GAVE_UP")
         await making.dispatch(_request(claimed), context_of(claimed, making.clock()))
         if claimed.cancel_requested:
             raise Cancelled
-        if claimed.attempts > MAX_ATTEMPTS:
-            raise Unfit("GAVE_UP")
         async with Run(operations, claimed, owner) as run:
             await _make(claimed, making, run)
         await operations.finish(operation_id, owner, "succeeded", result=result)
@@ -300,7 +301,8 @@ async def pages_of(
 
 
 async def _fail(claimed: Claimed, making: Making, code: str) -> None:
-    await making.dispatch(FailInsight(claimed.id, code), context_of(claimed, making.clock()))
+    with contextlib.suppress(NotFound, SubjectErased):  # then there is nothing to be settled
+        await making.dispatch(FailInsight(claimed.id, code), context_of(claimed, making.clock()))
 
 
 async def _cancelled_before(operation_id: UUID, making: Making) -> None:
