@@ -17,7 +17,8 @@ from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
 from domain.event import Event, Recorded
 from domain.journal.attachment import Attachment
-from domain.journal.entry import Changes, Draft, Entry, stream_of
+from domain.journal.entry import Changes, Draft, Entry, Infer, stream_of
+from domain.journal.events import Mood
 from projections.engine.writer import ViewWriter
 from projections.journal import tags as tags_view
 from projections.journal.daily import Daily, DailyRow
@@ -85,8 +86,15 @@ def file_event(entry: Entry, decision: str, number: int) -> Event | None:
     return entry.picture(attachment_id, uuid7())
 
 
-@given(_drafts, st.lists(st.one_of(_drafts, _changes, _others)))
-def test_rows_are_folds_of_the_stream(first: Draft, decisions: list[Any]) -> None:
+def _read(text: str) -> Mood | None:
+    """Infers a mood, of some texts one and of others none."""
+    return "happy" if text.endswith("c") else "sad" if text.endswith("b") else None
+
+
+@given(_drafts, st.lists(st.one_of(_drafts, _changes, _others)), st.sampled_from([None, _read]))
+def test_rows_are_folds_of_the_stream(
+    first: Draft, decisions: list[Any], infer: Infer | None
+) -> None:
     entry: Entry | None = None
     views: list[Any] = [Entries(), Days(), Tags(), Daily()]
     rows: list[Any] = [None, None, None, None]
@@ -95,13 +103,13 @@ def test_rows_are_folds_of_the_stream(first: Draft, decisions: list[Any]) -> Non
         event: Event | None = None
         if isinstance(decision, Draft):
             if entry is None or entry.state == "deleted":
-                event = Entry.write(ENTRY, USER, decision)
+                event = Entry.write(ENTRY, USER, decision, infer)
         elif entry is not None and decision == "restore":
             event = entry.restore()
         elif entry is not None and decision in ("attach", "detach", "picture"):
             event = file_event(entry, decision, version)
         elif entry is not None and entry.state == "active":
-            event = entry.delete() if decision == "delete" else entry.revise(decision)
+            event = entry.delete() if decision == "delete" else entry.revise(decision, infer)
         if event is None:
             continue
         version += 1
@@ -123,7 +131,7 @@ def test_rows_are_folds_of_the_stream(first: Draft, decisions: list[Any]) -> Non
     assert day == DayRow(ENTRY, USER, entry.date, entry.mood, entry.word_count, active)
     assert tagged == (TagsRow(ENTRY, USER, list(entry.tags), active) if entry.tags else None)
     assert daily == DailyRow(
-        *(ENTRY, USER, USER, entry.date, entry.mood, None),
+        *(ENTRY, USER, USER, entry.date, entry.mood, entry.mood_inferred),
         *(list(entry.tags), entry.word_count, entry.is_private, active),
     )
 
