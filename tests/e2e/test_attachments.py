@@ -45,6 +45,15 @@ def memory(up: Up, name: str) -> int:
     return int(psutil.Process(up.processes()[name]["pid"]).memory_info().rss)
 
 
+def unexpected(up: Up) -> int:
+    """How often the gateway and the APIs have met what they did not expect."""
+    return sum(
+        path.read_text(errors="replace").count("unexpected error")
+        for path in (up.home / "log").iterdir()
+        if path.is_file()
+    )
+
+
 def test_the_largest_file_goes_in_and_out_and_a_larger_one_does_not(
     up: Up, person: Person, anonymous: httpx.Client
 ) -> None:
@@ -91,6 +100,7 @@ def test_an_upload_that_is_abandoned_halfway_leaves_nothing(up: Up, person: Pers
     begin = f"PUT {link.path}?{link.query} HTTP/1.1\r\nHost: {link.netloc}\r\n"
     assert link.hostname is not None
     folder = up.home / "objects" / "uploads" / person.id
+    complaints = unexpected(up)
     for rest in (
         f"Content-Length: {10 * 1024 * 1024}\r\n\r\n".encode(),  # more than was announced
         f"Content-Length: {len(png)}\r\n\r\n".encode() + png[:50],
@@ -101,6 +111,7 @@ def test_an_upload_that_is_abandoned_halfway_leaves_nothing(up: Up, person: Pers
             if b"chunked" in rest:
                 wait_until(lambda: any(folder.glob("*.part")), what="it began")
         wait_until(lambda: not any(folder.glob("*")), what="it is dropped")
+    assert unexpected(up) == complaints
     early = person.post(f"{entry}/attachments/{pending['id']}/complete", {})
     assert (early.status_code, early.json()["code"]) == (409, "NOT_UPLOADED")
     with httpx.Client() as client:
