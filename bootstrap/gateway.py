@@ -197,6 +197,8 @@ class Gateway:
         # Else it would be noticed with the next bytes only that nobody reads any more.
         connection = cast("Connection", request.protocol)
         connection.when_lost = answer.close
+        if request.transport is None:  # it went while the answer was being asked for
+            answer.close()
         if endless:
             self._endless.add(answer)
         try:

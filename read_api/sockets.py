@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import structlog
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
+from adapters.http.context import context_of
+from adapters.http.errors import report
 from projections.following import Ended, Line, Reason, Told
-
-log = structlog.get_logger()
 
 STALL = 30.0
 """Seconds that a client has to take what was sent."""
@@ -104,6 +103,9 @@ class _Talk:
             code = CODES["slow"]
         except WebSocketDisconnect:
             pass
+        except Exception as error:  # noqa: BLE001 - else the framework closes it, and says nothing
+            report(error, context_of(self._socket).request_id, self._socket.scope["path"])
+            code = CODES["failed"]
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)

@@ -6,6 +6,7 @@ Owns the form of the stream and how it is kept open. What is in it comes from a 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +23,7 @@ HEADERS = [
 STALL = 30.0
 """Seconds that a client has to take what was sent."""
 
+_CHUNK = 65_536
 _encode = msgspec.json.Encoder().encode
 # Without an empty line, which some clients take for an event.
 _COMMENT = b": still here\n"
@@ -52,7 +54,8 @@ class EventStream(Answer):
             await _send(send, b": since %d\n" % line.position)
             while True:
                 told = await line.next(self._every)
-                await _send(send, b"".join(map(frame, told)) or _COMMENT)
+                for chunk in _chunks(told) if told else (_COMMENT,):
+                    await _send(send, chunk)
         except Ended as ended:
             if ended.reason != "gone":
                 with suppress(TimeoutError):
@@ -63,6 +66,18 @@ class EventStream(Answer):
             line.close()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+
+def _chunks(told: list[Told]) -> Iterator[bytes]:
+    """The events in pieces that a slow client takes in time."""
+    gathered = bytearray()
+    for each in told:
+        gathered += frame(each)
+        if len(gathered) >= _CHUNK:
+            yield bytes(gathered)
+            gathered.clear()
+    if gathered:
+        yield bytes(gathered)
 
 
 async def _send(send: Any, body: bytes, *, more: bool = True) -> None:

@@ -1,7 +1,8 @@
 """One connection's events: replayed from the store first, then handed on as they happen.
 
-Owns what waits to be sent to one connection, and when that is too much. Reading and handing on are
-``feed``'s.
+Owns what waits to be sent to one connection, and what becomes of it when that is too much: it reads
+on from the store at its own pace, or, if its client does not take what it was sent, ends. Reading
+and handing on are ``feed``'s.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ MOST_WAITING = 500
 """Events that may wait for a connection."""
 MOST_BYTES = 1 << 20
 """Their bytes."""
+SLOW_AFTER = 5.0
+"""Seconds for which a client may take nothing while too much is waiting for it."""
 
 OPEN = Gauge("mindstream_live_connections", "Open live connections", ["kind"])
 TOLD = Counter("mindstream_live_events_total", "Events handed to live connections")
@@ -37,6 +40,7 @@ class LiveLine:
     __slots__ = (
         "_bytes",
         "_left",
+        "_overflowed",
         "_reason",
         "_replay",
         "_said",
@@ -78,6 +82,7 @@ class LiveLine:
         self._left: Callable[[LiveLine], None] | None = left
         self._waiting: list[Told] = []
         self._bytes = 0
+        self._overflowed: float | None = None
         self._reason: Reason | None = None
         self._said = asyncio.Event()
         OPEN.labels(kind).inc()
@@ -92,10 +97,15 @@ class LiveLine:
             return
         if told.name not in self.names:
             return
-        self._bytes += len(bytes(told.data))
-        if len(self._waiting) >= MOST_WAITING or self._bytes > MOST_BYTES:
-            self.end("slow")
+        size = len(bytes(told.data))
+        if self._waiting and (
+            len(self._waiting) >= MOST_WAITING or self._bytes + size > MOST_BYTES
+        ):
+            # What waits is taken first; from there on it is read for alone again.
+            self.joined, self.replaying, self.reached = False, True, self.position
+            self._overflowed = asyncio.get_running_loop().time()
             return
+        self._bytes += size
         self.position = told.position
         self._waiting.append(told)
         self._said.set()
@@ -108,7 +118,11 @@ class LiveLine:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + within
-        while self.replaying and self._reason is None:
+        if self._overflowed is not None:
+            if loop.time() - self._overflowed > SLOW_AFTER:
+                self.end("slow")
+            self._overflowed = None
+        while self.replaying and not self._waiting and self._reason is None:
             found = [each for each in await self._replay(self) if each.name in self.names]
             if found:
                 self.position = found[-1].position

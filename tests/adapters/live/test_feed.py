@@ -186,6 +186,7 @@ def test_whatever_breaks_off_nothing_is_lost_or_told_twice(
     # So small that every border is met.
     for name, value in {"NEAR": 2, "_STRIDE": 3, "_PAGE": 3, "_OWN_PAGE": 2, "POLL": 0.05}.items():
         monkeypatch.setattr(feeding, name, value)
+    monkeypatch.setattr(lines, "MOST_WAITING", 2)
     asyncio.run(_play(database, acts))
 
 
@@ -286,6 +287,7 @@ async def test_it_reads_nothing_while_nobody_listens(stack: Stack) -> None:
 @pytest.mark.anyio
 async def test_who_does_not_read_is_dropped(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "MOST_BYTES", 5_000)
+    monkeypatch.setattr(lines, "SLOW_AFTER", 0.0)
     slow, quick = uuid7(), uuid7()
     one, other = await stack.follow(slow), await stack.follow(quick)
     assert await one.next(0.01) == await other.next(0.01) == []  # both have joined
@@ -295,6 +297,24 @@ async def test_who_does_not_read_is_dropped(stack: Stack, monkeypatch: pytest.Mo
         await told_by(other, 1)
     assert await why_it_ends(one) == "slow"
     assert one.position == 1
+
+
+@pytest.mark.anyio
+async def test_a_burst_is_read_at_the_pace_of_its_reader(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "MOST_BYTES", 5_000)
+    user, witness = uuid7(), uuid7()
+    line, other = await stack.follow(user), await stack.follow(witness)
+    assert await line.next(0.01) == await other.next(0.01) == []
+    written = [(await stack.write(user, content="x" * 2_000))[1] for _ in range(9)]
+    await stack.write(witness)
+    await told_by(other, 1)  # all of it has been read by now
+    assert len(line._waiting) < 3
+    assert [told.position for told in await told_by(line, 9)] == written
+    _, last = await stack.write(user)
+    assert [told.position for told in await told_by(line, 1)] == [last]
+    assert line.joined
 
 
 @pytest.mark.anyio
