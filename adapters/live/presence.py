@@ -18,6 +18,8 @@ import structlog
 from redis.exceptions import RedisError
 from uuid_utils import uuid7
 
+from domain.accounts.person import Person
+
 log = structlog.get_logger()
 
 LIVES = 180
@@ -125,6 +127,25 @@ class Presence:
 
 async def _members(cache: redis.Redis, key: str) -> set[bytes]:
     return await cast("Awaitable[set[bytes]]", cache.smembers(key))
+
+
+class OpenSockets:
+    """What stands in Redis of a person's open WebSockets (``workers.erasure.Erasable``)."""
+
+    name = "connections"
+
+    def __init__(self, cache: redis.Redis) -> None:
+        self._cache = cache
+
+    async def erase(self, person: Person, operation_id: UUID) -> int:
+        """How many there were; none is known of a Redis that is away, where they expire."""
+        try:
+            async with asyncio.timeout(2):
+                found = await _members(self._cache, key_of(person.id))
+                await self._cache.delete(key_of(person.id))
+        except (RedisError, OSError, TimeoutError):
+            return 0
+        return len(found)
 
 
 def _alive(process: str) -> str:

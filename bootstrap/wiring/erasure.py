@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adapters.cache import KeptAnswers, RedisCache
 from adapters.erasure import LOGINS, STORES, Attached, DataKey, Sent, stores
+from adapters.live.presence import OpenSockets
 from adapters.mail.erasure import SentMail
 from adapters.mail.folder import FolderMail
 from bootstrap.engine import DirectEngine
@@ -23,6 +24,7 @@ def erasing_of(settings: Settings, side: WriteSide, engine: DirectEngine) -> Era
         first=[
             *stores(side.bulk, [LOGINS]),
             KeptAnswers(RedisCache(side.cache, KINDS).forget),
+            OpenSockets(side.cache),
         ],
         key=DataKey(side.bulk, side.keys),
         then=[

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 import redis.asyncio as redis
 from uuid_utils.compat import uuid7
 
 from adapters.live import presence
-from adapters.live.presence import LIVES, Presence, key_of
+from adapters.live.presence import LIVES, OpenSockets, Presence, key_of
 from bootstrap.embedded import free_port
+from domain.accounts.person import Person
 from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +54,26 @@ async def test_what_a_dead_process_left_is_taken_out(
                 return found == {member.encode(), b"living:1"}
 
             await eventually_async(is_clean)
+
+
+async def test_they_are_erased_with_their_person(redis_url: str) -> None:
+    person = Person(
+        id=uuid7(),
+        tenant_id=uuid7(),
+        email="ada@example.org",
+        display_name="Ada",
+        timezone="UTC",
+        language="en",
+        tier="basic",
+        created_at=datetime(2026, 3, 1, tzinfo=UTC),
+        version=1,
+    )
+    async with redis.Redis.from_url(redis_url) as cache:
+        await cache.sadd(key_of(person.id), "one:1", "one:2")
+        assert await OpenSockets(cache).erase(person, uuid7()) == 2
+        assert not await cache.exists(key_of(person.id))
+    async with redis.Redis(port=free_port(), socket_timeout=0.1) as nobody:
+        assert await OpenSockets(nobody).erase(person, uuid7()) == 0
 
 
 async def test_nobody_waits_for_a_redis_that_is_away() -> None:
