@@ -303,7 +303,7 @@ class LiveFeed:
             except Exception as error:  # noqa: BLE001 - whatever decoding and upcasting raise
                 log.warning("live_undecodable", position=row[0], reason=type(error).__name__)
                 continue
-            if not each.erased:
+            if not each.erased or type(each.event) is SubjectErased:
                 found.append(each)
         return found
 
