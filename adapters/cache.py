@@ -2,15 +2,18 @@
 
 Owns the keys and the scripts. Beside each kind's own keys (``projections.caching.Kind``)::
 
-    cache:state          hash: epoch, start and position: from where to where it was told
-    cache:void:{user}    hash: for each kind the position of the last event that made it void
-    <key>                hash: e epoch, f position and b basis of the stamp, v the value, sealed
-    <key>:lease          who reads the value now
+    cache:state     sorted set of numbers: epoch, start and position, from where to where it was
+                    told, and for each kind and person, ``profile:{user}``, the last event that
+                    made it void
+    <key>           hash: e epoch, f position and b basis of the stamp, v the value, sealed
+    <key>:lease     who reads the value now
 
-A value is the truth up to the later of its stamp and of what the cache was told, unless an event
-after its stamp made it void. What happened before ``start`` the cache was not told: a value that
-was read before is good for its stamp's position only. Epochs are random: after a loss nothing from
-before it fits.
+An event that makes a value void deletes it, if it was read before; what is stored is therefore the
+truth up to the later of its stamp and of what was told. A value that comes to be stored is refused
+if an event after its stamp made it void, or if that is not known any more: only of the last
+``remember`` events it is, and ``start`` tells from where. The whole state is one key without an
+end, so that nothing of it can be thrown away alone. Without it nothing is kept or given, and
+epochs are random: after a loss nothing from before it fits.
 
 Values are sealed under the master key, bound to their place: a copy of Redis's memory shows
 nobody's words, and nobody's value can be shown to another.
@@ -41,61 +44,60 @@ from projections.caching import (
 
 LEASE = 0.5
 """Seconds for which one process is left to read a value; then another may."""
+REMEMBER = 20_000
+"""Events of which it is known what they made void; a value that took longer is not kept."""
 _STATE = "cache:state"
-_VOID = "cache:void:{}"
 
-# KEYS: value, voids, state, lease. ARGV: kind, needed, basis, caller, milliseconds of the lease.
+# KEYS: value, state, lease. ARGV: needed, basis, caller, milliseconds of the lease.
 _FETCH = """
-local state = redis.call('HMGET', KEYS[3], 'epoch', 'start', 'position')
-if not state[1] then return {'off'} end
+local epoch = redis.call('ZSCORE', KEYS[2], 'epoch')
+if not epoch then return {'off'} end
 local kept = redis.call('HMGET', KEYS[1], 'e', 'f', 'b', 'v')
-if kept[4] and kept[1] == state[1] and kept[3] == ARGV[3] then
-    local at = tonumber(kept[2])
-    local void = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
-    if void <= at then
-        if at >= tonumber(state[2]) then at = math.max(at, tonumber(state[3])) end
-        if at >= tonumber(ARGV[2]) then return {'kept', kept[4], at, state[1]} end
-    end
+if kept[4] and kept[1] == epoch and kept[3] == ARGV[2] then
+    local told = tonumber(redis.call('ZSCORE', KEYS[2], 'position'))
+    local at = math.max(tonumber(kept[2]), told)
+    if at >= tonumber(ARGV[1]) then return {'kept', kept[4], at, epoch} end
 end
-if redis.call('SET', KEYS[4], ARGV[4], 'NX', 'PX', ARGV[5]) then return {'mine', state[1]} end
-return {'wait', state[1]}
+if redis.call('SET', KEYS[3], ARGV[3], 'NX', 'PX', ARGV[4]) then return {'mine', epoch} end
+return {'wait', epoch}
 """
-# KEYS: likewise. ARGV: kind, epoch, position, basis, value, seconds to live, caller.
+# KEYS: likewise. ARGV: kind and person, epoch, position, basis, value, seconds to live, caller.
 _FILL = """
-if redis.call('GET', KEYS[4]) == ARGV[7] then redis.call('DEL', KEYS[4]) end
-if redis.call('HGET', KEYS[3], 'epoch') ~= ARGV[2] then return 0 end
-local void = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
-if void > tonumber(ARGV[3]) then return 0 end
+if redis.call('GET', KEYS[3]) == ARGV[7] then redis.call('DEL', KEYS[3]) end
+if redis.call('ZSCORE', KEYS[2], 'epoch') ~= ARGV[2] then return 0 end
+local at = tonumber(ARGV[3])
+if at < tonumber(redis.call('ZSCORE', KEYS[2], 'start')) then return 0 end
+if at < tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0') then return 0 end
 local kept = redis.call('HMGET', KEYS[1], 'e', 'f', 'b')
-if kept[1] == ARGV[2] and kept[3] == ARGV[4] and tonumber(kept[2]) > tonumber(ARGV[3]) then
-    return 0
-end
+if kept[1] == ARGV[2] and kept[3] == ARGV[4] and tonumber(kept[2]) > at then return 0 end
 redis.call('HSET', KEYS[1], 'e', ARGV[2], 'f', ARGV[3], 'b', ARGV[4], 'v', ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[6])
 return 1
 """
-# KEYS: state, then for each of those told its voids and its values. ARGV: after, to, then for each
-# its kind, its position, how many values and for how many seconds this must be known.
+# KEYS: state, then the values of each that is told. ARGV: after, to, how many events to remember,
+# then for each kind and person, position, and how many values.
 _TELL = """
-local at = redis.call('HGET', KEYS[1], 'position')
-if at ~= ARGV[1] then return at end
-local key, arg = 2, 3
+local at = redis.call('ZSCORE', KEYS[1], 'position')
+if not at or tonumber(at) ~= tonumber(ARGV[1]) then return at end
+local key, arg = 2, 4
 while arg <= #ARGV do
-    local kind, position, values, lifetime = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2], ARGV[arg + 3]
-    local void = tonumber(redis.call('HGET', KEYS[key], kind) or '0')
-    if tonumber(position) > void then
-        redis.call('HSET', KEYS[key], kind, position)
-        if redis.call('TTL', KEYS[key]) < tonumber(lifetime) then
-            redis.call('EXPIRE', KEYS[key], lifetime)
-        end
+    local position = tonumber(ARGV[arg + 1])
+    if position > tonumber(redis.call('ZSCORE', KEYS[1], ARGV[arg]) or '0') then
+        redis.call('ZADD', KEYS[1], ARGV[arg + 1], ARGV[arg])
     end
-    for value = key + 1, key + tonumber(values) do
+    for value = key, key + tonumber(ARGV[arg + 2]) - 1 do
         local read = redis.call('HGET', KEYS[value], 'f')
-        if read and tonumber(read) < tonumber(position) then redis.call('DEL', KEYS[value]) end
+        if read and tonumber(read) < position then redis.call('DEL', KEYS[value]) end
     end
-    key, arg = key + 1 + tonumber(values), arg + 4
+    key, arg = key + tonumber(ARGV[arg + 2]), arg + 3
 end
-redis.call('HSET', KEYS[1], 'position', ARGV[2])
+local start = tonumber(ARGV[2]) - tonumber(ARGV[3])
+if start > tonumber(redis.call('ZSCORE', KEYS[1], 'start')) then
+    local epoch = redis.call('ZSCORE', KEYS[1], 'epoch')
+    redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', start)
+    redis.call('ZADD', KEYS[1], epoch, 'epoch', start, 'start')
+end
+redis.call('ZADD', KEYS[1], ARGV[2], 'position')
 return ARGV[2]
 """
 
@@ -120,9 +122,15 @@ class RedisCache:
     """
 
     def __init__(
-        self, client: redis.Redis, kinds: Sequence[Kind], sealer: Sealer | None = None
+        self,
+        client: redis.Redis,
+        kinds: Sequence[Kind],
+        sealer: Sealer | None = None,
+        *,
+        remember: int = REMEMBER,
     ) -> None:
         self._client: Any = client
+        self._remember = remember
         self._kinds = kinds
         self._sealer = sealer
         self._fetch = client.register_script(_FETCH)
@@ -133,9 +141,7 @@ class RedisCache:
         """One script."""
         assert self._sealer is not None
         keys = _keys(place)
-        answer = await _asked(
-            self._fetch(keys, (place.kind.name, needed, basis, lease, int(LEASE * 1000)))
-        )
+        answer = await _asked(self._fetch(keys, (needed, basis, lease, int(LEASE * 1000))))
         match answer:
             case [b"kept", sealed, position, epoch]:
                 try:
@@ -154,41 +160,40 @@ class RedisCache:
         keys = _keys(place)
         sealed = self._sealer.seal(value, keys[0].encode())
         lifetime = place.kind.lifetime
-        values = (
-            place.kind.name, stamp.epoch, stamp.position, stamp.basis, sealed, lifetime, lease
-        )  # fmt: skip
+        whose = _void(place.kind, place.user_id)
+        values = (whose, stamp.epoch, stamp.position, stamp.basis, sealed, lifetime, lease)
         return bool(await _asked(self._fill(keys, values)))
 
     async def reached(self) -> int | None:
-        """A field of the state."""
-        found = await _asked(self._client.hget(_STATE, "position"))
+        """A member of the state."""
+        found = await _asked(self._client.zscore(_STATE, "position"))
         return None if found is None else int(found)
 
     async def void(self, after: int, to: int, voided: Sequence[Voided]) -> int | None:
         """One script for all of them."""
-        keys, values = [_STATE], [str(after), str(to)]
+        keys, values = [_STATE], [str(after), str(to), str(self._remember)]
         for kind, user_id, position in voided:
-            keys.append(_VOID.format(user_id))
             keys.extend(kind.key_of(user_id, part) for part in kind.parts)
-            values += [kind.name, str(position), str(len(kind.parts)), str(kind.lifetime)]
+            values += [_void(kind, user_id), str(position), str(len(kind.parts))]
         reached = await _asked(self._tell(keys, values))
         return None if reached is None else int(reached)
 
     async def restart(self, position: int) -> None:
         """Another epoch."""
-        state = {"epoch": secrets.token_hex(8), "start": position, "position": position}
-        await _asked(self._client.hset(_STATE, mapping=state))
+        state = {"epoch": secrets.randbelow(10**15), "start": position, "position": position}
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.delete(_STATE)
+        pipeline.zadd(_STATE, state)
+        await _asked(pipeline.execute())
 
     async def forget(self, user_id: UUID) -> int:
-        """Values go at once; that none may come again is known for longer than any could live."""
+        """Values go at once, and no event is late enough for another to be kept."""
         pipeline = self._client.pipeline(transaction=True)
-        never: dict[str, int] = {kind.name: NEVER for kind in self._kinds}
-        pipeline.hset(_VOID.format(user_id), mapping=never)
-        pipeline.expire(_VOID.format(user_id), max(kind.lifetime for kind in self._kinds))
+        pipeline.zadd(_STATE, {_void(kind, user_id): NEVER for kind in self._kinds})
         pipeline.delete(
             *(kind.key_of(user_id, part) for kind in self._kinds for part in kind.parts)
         )
-        *_, deleted = await _asked(pipeline.execute())
+        _, deleted = await _asked(pipeline.execute())
         return int(deleted)
 
 
@@ -205,9 +210,13 @@ class KeptAnswers:
         return await self._forget(person.id)
 
 
-def _keys(place: Place) -> tuple[str, str, str, str]:
+def _keys(place: Place) -> tuple[str, str, str]:
     key = place.kind.key_of(place.user_id, place.part)
-    return key, _VOID.format(place.user_id), _STATE, f"{key}:lease"
+    return key, _STATE, f"{key}:lease"
+
+
+def _void(kind: Kind, user_id: UUID) -> str:
+    return f"{kind.name}:{user_id}"
 
 
 async def _asked(question: Any) -> Any:

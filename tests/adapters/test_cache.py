@@ -122,13 +122,11 @@ class TestContract:
         assert await kept(cache, ANNS, 15) == b"old"
         assert await kept(cache, ANNS, 16) is None
 
-    async def test_what_was_read_before_the_beginning_is_good_for_its_own_position(
-        self, cache: Cache
-    ) -> None:
+    async def test_what_was_read_before_the_beginning_is_not_kept(self, cache: Cache) -> None:
         await cache.restart(10)
-        await keep(cache, ANNS, 8, b"behind")  # nobody told what happened between 8 and 10
-        assert await kept(cache, ANNS, 8) == b"behind"
-        assert await kept(cache, ANNS, 9) is None
+        # Nobody told what happened between 8 and 10.
+        assert not await keep(cache, ANNS, 8, b"behind")
+        assert await kept(cache, ANNS, 8) is None
 
     async def test_the_newer_of_two_stays(self, cache: Cache) -> None:
         await cache.restart(10)
@@ -204,6 +202,40 @@ async def test_nothing_in_redis_can_be_read_by_others(redis_url: str) -> None:
     # A value that was moved to somebody else's place opens there for nobody.
     await client.hset("pages:" + str(BEN), mapping=lies)
     assert await kept(cache, Place(PAGE, BEN)) is None
+    await client.aclose()
+
+
+@pytest.mark.anyio
+async def test_what_became_void_is_remembered_for_so_many_events(redis_url: str) -> None:
+    client, _ = redis_cache(redis_url)
+    await client.flushdb()
+    cache = RedisCache(client, KINDS, SEALER, remember=5)
+    await cache.restart(10)
+    await keep(cache, Place(PAGE, BEN), 10, b"old")
+    await cache.void(10, 12, [Voided(PAGE, ANN, 11)])
+    await cache.void(12, 20, [Voided(MOODS, ANN, 19)])
+    # Nobody knows any more whether there was something at 13; since 15 it is known.
+    assert not await keep(cache, ANNS, 14, b"late")
+    assert await keep(cache, ANNS, 15, b"in time")
+    assert await client.zcard("cache:state") == 4
+    # What was kept before that is not forgotten: it would have been deleted.
+    assert await kept(cache, Place(PAGE, BEN), 20) == b"old"
+    await client.aclose()
+
+
+@pytest.mark.anyio
+async def test_without_its_state_nothing_is_kept_or_given(redis_url: str) -> None:
+    client, cache = redis_cache(redis_url)
+    await client.flushdb()
+    assert await cache.forget(ANN) == 0
+    assert await cache.reached() is None
+    await cache.restart(10)
+    await keep(cache, ANNS, 10, b"old")
+    await client.delete("cache:state")  # as a server does that runs out of memory
+    assert await missed(cache, ANNS) == Missed(None, mine=True)
+    assert await cache.void(10, 11, []) is None
+    await cache.restart(10)
+    assert await kept(cache, ANNS) is None
     await client.aclose()
 
 

@@ -45,11 +45,8 @@ class MemoryCache:
             kept is not None
             and kept.until > self._clock()
             and (kept.stamp.epoch, kept.stamp.basis) == (self._epoch, basis)
-            and self._voided(place) <= kept.stamp.position
         ):
-            position = kept.stamp.position
-            if position >= self._start:
-                position = max(position, self._position)
+            position = max(kept.stamp.position, self._position)
             if position >= needed:
                 return Kept(kept.value, position, self._epoch)
         holder = self._leases.get(place)
@@ -64,7 +61,9 @@ class MemoryCache:
         if holder is not None and holder[0] == lease:
             del self._leases[place]
         kept = self._values.get(place)
-        if stamp.epoch != self._epoch or self._voided(place) > stamp.position:
+        if stamp.epoch != self._epoch or stamp.position < self._start:
+            return False
+        if self._voids.get((place.kind.name, place.user_id), 0) > stamp.position:
             return False
         if (
             kept is not None
@@ -88,6 +87,10 @@ class MemoryCache:
             for kind, user_id, position in voided:
                 known = self._voids.get((kind.name, user_id), 0)
                 self._voids[kind.name, user_id] = max(known, position)
+                for part in kind.parts:
+                    kept = self._values.get(Place(kind, user_id, part))
+                    if kept is not None and kept.stamp.position < position:
+                        del self._values[Place(kind, user_id, part)]
             self._position = to
         return self._position
 
@@ -108,9 +111,6 @@ class MemoryCache:
 
     kinds: tuple[str, ...] = ()
     """Names of the kinds of which nothing may come back for those who are forgotten."""
-
-    def _voided(self, place: Place) -> int:
-        return self._voids.get((place.kind.name, place.user_id), 0)
 
     def _answer(self) -> None:
         if self.away:
