@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 POLL = 1.0
 """Seconds between two looks when nobody wakes it."""
+REST = 0.05
+"""Seconds for what comes after the first event, so that many are told at once: nobody waits."""
 PAGE = 1_000
 FAR = 20_000
 """Events beyond which it is quicker to begin anew than to tell them one by one."""
@@ -81,6 +83,7 @@ class Invalidator:
             try:
                 if not await self.step():
                     await self._events.wait(POLL)
+                    await asyncio.sleep(REST)
                 self._reachable = True
             except (CacheAway, psycopg.Error, OSError) as error:
                 if self._reachable:
