@@ -23,8 +23,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 help: ## List what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: $(VENV)/.runtime ## Start everything on http://127.0.0.1:8000; Ctrl-C stops it
-	@exec $(BIN)/mindstream up $(ARGS)
+up: $(VENV)/.runtime ## Start everything on http://127.0.0.1:8000; Ctrl-C stops it (FULL=1: with real servers)
+	@$(if $(FULL),MINDSTREAM_FULL=$(FULL)) exec $(BIN)/mindstream up $(ARGS)
 
 test: $(VENV)/.dev ## Run every test
 	$(PYTEST) $(ARGS)

@@ -60,6 +60,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeseries_owner_dsn: Annotated[
         str | None, _says("The same as the owner of its schema; unset: the same address", dsn=True)
     ] = None
+    full: Annotated[
+        bool,
+        _says("Fetch and run the real servers beside the embedded ones, where they can be had"),
+    ] = False
     redis_url: Annotated[
         str | None, _says("Redis or Valkey; unset: the embedded one", dsn=True)
     ] = None

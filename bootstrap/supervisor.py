@@ -23,6 +23,8 @@ import psycopg
 from bootstrap import children, database, services
 from bootstrap.children import Command, end_process
 from bootstrap.embedded import Postgres, Valkey
+from bootstrap.fetching import NotToBeHad
+from bootstrap.fetching.timescaledb import TimescaleDB, data_name
 from bootstrap.places import Places, addresses, numbered
 from bootstrap.services import Services
 from bootstrap.settings import Settings, child_environment
@@ -129,16 +131,36 @@ class Supervisor:
             given = msgspec.structs.replace(given, read_dsn=given.write_dsn)
         if valkey is not None:
             given = msgspec.structs.replace(given, redis_url=valkey.url)
-        self._settings = given
         if given.owner_dsn is None:
             self._say("MINDSTREAM_OWNER_DSN is not set: migrations are left to you")
         else:
             await asyncio.to_thread(_migrate, given.owner_dsn)
+        self._settings = given = await self._full(given)
         if given.timeseries_dsn is not None:
             series = given.timeseries_owner_dsn or given.timeseries_dsn
             await asyncio.to_thread(_migrate, series)
         self._published = True
         self._publish()
+
+    async def _full(self, given: Settings) -> Settings:
+        """With ``full``, start what can be had of the real servers; the settings that name them."""
+        if given.full and given.timeseries_dsn is None:
+            self._say("Looking for TimescaleDB, which may have to be fetched …")
+            try:
+                log = self._places.log / "timescaledb.log"
+                server = await asyncio.to_thread(TimescaleDB, data_name(self._places.home), log)
+                await self._add(
+                    Service(
+                        name="timescaledb",
+                        command=server.command,
+                        prepare=server.prepare,
+                        ready=server.answers,
+                    )
+                )
+                given = msgspec.structs.replace(given, timeseries_dsn=server.dsn)
+            except (NotToBeHad, CannotStart) as reason:
+                self._say(f"Time series stay in PostgreSQL: {reason}")
+        return given
 
     def _roles(self) -> list[Service]:
         settings = self._settings
@@ -265,7 +287,7 @@ class Supervisor:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         self._say("Stopping …")
         # First who takes requests, then who works on them, last what keeps the data.
-        for names in (("gateway",), None, ("postgres", "valkey")):
+        for names in (("gateway",), None, _ENDS[1:]):
             await _stop_all(
                 watch
                 for watch in self._watches
@@ -278,7 +300,7 @@ class Supervisor:
         self._say("Stopped.")
 
 
-_ENDS = ("gateway", "postgres", "valkey")
+_ENDS = ("gateway", "postgres", "valkey", "timescaledb")
 
 
 async def _together(*steps: Coroutine[Any, Any, object]) -> None:

@@ -2,11 +2,13 @@
 
 The packages are of a newer Debian than the machine's may be, so they run with their own C library,
 by ``chroot``: that takes root. Nothing is installed. Each server has its data folder in that root,
-named by its user; what lies there are read models, which can be made anew.
+named by its user, and listens on a socket in it that only root and the server can reach. What lies
+there are read models, which can be made anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import re
@@ -15,11 +17,11 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 
 from bootstrap.children import Command
-from bootstrap.embedded import free_port
 from bootstrap.fetching import NotToBeHad, fetched, run
 
 WHAT = "TimescaleDB"
@@ -33,11 +35,10 @@ PACKAGES = (
     "libc-bin",
 )
 OPTIONS = {
-    "listen_addresses": "127.0.0.1",
+    "listen_addresses": "",
     "shared_preload_libraries": "timescaledb",
     "dynamic_shared_memory_type": "mmap",
     "timescaledb.telemetry_level": "off",
-    "unix_socket_directories": "",
     "timezone": "UTC",
     "jit": "off",
     "log_error_verbosity": "terse",
@@ -49,7 +50,7 @@ _SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 
 
 class TimescaleDB:
-    """One server: its data, port and command. ``name`` is that of its data folder."""
+    """One server: its data, address and command. ``name`` is that of its data folder."""
 
     def __init__(self, name: str, log: Path, options: dict[str, str] | None = None) -> None:
         self._root = root()
@@ -57,12 +58,13 @@ class TimescaleDB:
         self._log = log
         self._options = OPTIONS | (options or {})
         self._account = pwd.getpwnam("nobody")
-        self.port = free_port()
 
     @property
     def dsn(self) -> str:
         """The address of its superuser's database."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        return (
+            f"postgresql://postgres@/postgres?host={quote(str(self._root / self._data), safe='')}"
+        )
 
     def prepare(self) -> None:
         """Make the data folder unless it is there.
@@ -72,7 +74,6 @@ class TimescaleDB:
         """
         folder = self._root / self._data
         if (folder / "PG_VERSION").exists():
-            (folder / "postmaster.pid").unlink(missing_ok=True)
             return
         folder.mkdir(mode=0o700)
         os.chown(folder, self._account.pw_uid, self._account.pw_gid)
@@ -97,7 +98,7 @@ class TimescaleDB:
         return Command(
             argv=tuple(
                 self._inside(
-                    f"{_BIN}/postgres", "-D", f"/{self._data}", "-p", str(self.port), *settings
+                    f"{_BIN}/postgres", "-D", f"/{self._data}", "-k", f"/{self._data}", *settings
                 )
             ),
             log=self._log,
@@ -122,6 +123,11 @@ class TimescaleDB:
     def _inside(self, *arguments: str) -> list[str]:
         account = f"--userspec={self._account.pw_uid}:{self._account.pw_gid}"
         return ["chroot", account, str(self._root), *arguments]
+
+
+def data_name(home: Path) -> str:
+    """The name of a home's data folder."""
+    return hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
 
 
 def root() -> Path:
