@@ -38,7 +38,7 @@ def sources(side: WriteSide, reader: Reader) -> Sequence[Exported]:
         Access(reader, side.api_keys.last_used),
         Journal(reader, side.store),
         JournalFiles(reader, side.files.objects),
-        Insights(reader),
+        Insights(PipelineReader([side.series.reads])),
         OperationsAsked(side.operations),
     )
 

@@ -133,6 +133,7 @@ class Reading(msgspec.Struct, frozen=True):
     shared: Shared
     files: Files
     series: SeriesReader
+    insights: Reader
     viewed: Viewed
     search: Search
 
@@ -236,7 +237,7 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
         ),
         *read_api.journal_overview.routes(parts.reader, parts.freshness, parts.cursors),
         *read_api.journal_insights.routes(
-            parts.reader, parts.freshness, parts.cursors, parts.viewed
+            parts.insights, parts.freshness, parts.cursors, parts.viewed
         ),
         *read_api.journal_search.routes(parts.reader, parts.search, parts.freshness, parts.cursors),
         *read_api.operations.routes(

@@ -133,6 +133,8 @@ def read_api_app(settings: Settings) -> Any:
             shared=shared,
             files=attached,
             series=PipelineReader([series.reads]),
+            # A time series, too, and asked for like an entry.
+            insights=PipelineReader(reads if series.dsn is None else [series.reads]),
             search=index or PostgresSearch(PipelineReader([searching])),
         )
     )

@@ -127,6 +127,7 @@ class Insights(RowView[InsightRow]):
     row: ClassVar[type[msgspec.Struct]] = InsightRow
     key: ClassVar[tuple[str, ...]] = ("insight_id",)
     timed: ClassVar[str | None] = "time"
+    store: ClassVar[str] = "timeseries"
     personal: ClassVar[tuple[str, ...]] = ("document",)
 
     def stream_of(self, key: tuple[Any, ...]) -> str | None:

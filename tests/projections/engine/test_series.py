@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Composed, Identifier, Placeholder
 
+from bootstrap.views import VIEWS
 from domain.accounts.events import SubjectErased
 from domain.journal.events import EntryDeleted, EntryRevised
 from projections.accounts.activity import Activities
@@ -358,3 +359,29 @@ def test_a_rebuild_and_a_verification_know_what_was_dropped(form: FormDatabase) 
     assert shown(form) == moods.shown(dropped)
     assert sums(form) == moods.sums()
     assert verify(form.dsn, sources, VIEW).equal
+
+
+def test_every_series_is_one_in_chunks_of_its_own(form: FormDatabase) -> None:
+    with projector(form) as connection:
+        found = connection.execute(
+            "SELECT name, timeseries_is_series(name), every, keeps FROM timeseries ORDER BY name"
+        ).fetchall()
+        assert [(name, is_one) for name, is_one, _, _ in found] == [
+            ("accounts_activity_events", True),
+            ("journal_insights", True),
+            ("journal_mood_events", True),
+        ]
+        assert {view.table for view in VIEWS if series.is_series(view)} == {
+            name for name, *_ in found
+        }
+        if form.form == "community":
+            jobs = connection.execute(
+                "SELECT hypertable_name, proc_name FROM timescaledb_information.jobs"
+                " WHERE hypertable_name IS NOT NULL ORDER BY 1, 2"
+            ).fetchall()
+            assert jobs == [
+                ("accounts_activity_events", "policy_retention"),
+                ("accounts_activity_events_summary", "policy_refresh_continuous_aggregate"),
+                ("journal_mood_events", "policy_retention"),
+                ("journal_mood_events_summary", "policy_refresh_continuous_aggregate"),
+            ]
