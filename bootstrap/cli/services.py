@@ -30,7 +30,8 @@ def services(json: cli.Json = False) -> None:
     if json:
         cli.print_json(found)
         return
-    addresses = ("gateway", "write_dsn", "read_dsn", "owner_dsn", "redis_url", "search_url")
+    databases = ("write_dsn", "read_dsn", "owner_dsn", "timeseries_dsn")
+    addresses = ("gateway", *databases, "redis_url", "search_url")
     cli.print_table(
         ("SERVICE", "ADDRESS"),
         [(name, fields.masked(getattr(found, name) or "none")) for name in addresses],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import msgspec
@@ -161,3 +161,46 @@ async def test_operators_reach_it(api: httpx.AsyncClient, apart: Settings) -> No
     await asyncio.to_thread(work)
     assert engine.rows_of(ben_id)["journal_daily"] == 3
     assert await entries_in_march(ben) == 3
+
+
+async def test_what_waits_in_quarantine_there_is_seen_and_discarded(
+    api: httpx.AsyncClient, series: Database
+) -> None:
+    ops = await logged_in(api, "ops@localhost", "ops")
+    ids = [uuid4(), uuid4()]
+    put = (
+        "INSERT INTO projection_quarantine (id, projection, stream_id, position, topic, error,"
+        " state) VALUES (%s, 'journal.daily', %s, %s, 'journal.EntryWritten.v1', 'E', 'parked')"
+    )
+    with psycopg.connect(series.owner_dsn, autocommit=True) as connection:
+        for number, one in enumerate(ids):
+            connection.execute(put, (one, f"journal.entry-{one}", number + 1))
+    listed = (await ops.get("/v1/ops/quarantine?projection=journal.daily")).json()["data"]
+    assert {one["id"] for one in listed} == set(map(str, ids))
+
+    one = await ops.call("POST", f"/v1/ops/quarantine/{ids[0]}/discard", {"reason": "a test"})
+    assert one.status_code == 202, one.text
+    many = await ops.call(
+        "POST", "/v1/ops/quarantine/discard", {"projection": "journal.daily", "reason": "a test"}
+    )
+    assert many.status_code == 202, many.text
+    done = (await ops.get(many.headers["location"])).json()["data"]
+    assert done["result"] == {"count": 1, "ids": [str(ids[1])]}
+    with psycopg.connect(series.owner_dsn) as connection:
+        states = connection.execute("SELECT DISTINCT state FROM projection_quarantine").fetchall()
+    assert states == [("discarded",)]
+
+
+async def test_an_erasure_reaches_it(apart: Settings, api: httpx.AsyncClient) -> None:
+    eve = await newcomer(api)
+    await wrote(eve, "2026-03-01")
+    assert await entries_in_march(eve) == 1
+    engine = DirectEngine(apart.write_dsn or "", subject_keys_of(apart), apart.timeseries_dsn)
+    eve_id = UUID(eve.id)
+    before = await asyncio.to_thread(engine.rows_of, eve_id)
+    assert (before["journal_entries"], before["journal_daily"]) == (1, 1)
+    # Where no projector has come to the erasure, it is done for it.
+    purged = await asyncio.to_thread(engine.purge, eve_id, 1 << 40)
+    assert (purged["journal_entries"], purged["journal_daily"]) == (1, 1)
+    assert not any((await asyncio.to_thread(engine.rows_of, eve_id)).values())
+    assert "journal.daily" in await asyncio.to_thread(engine.not_passed, 1 << 40)
