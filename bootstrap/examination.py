@@ -65,6 +65,7 @@ def _checks() -> Iterator[Finding]:
     yield _processes(found)
     yield from _database(settings)
     yield _redis(settings)
+    yield _search(settings)
     if found is not None:
         yield _ready(found.gateway)
 
@@ -211,6 +212,18 @@ def _eviction(client: redis.Redis) -> str | None:
     with contextlib.suppress(redis.ResponseError):
         return client.config_get("maxmemory-policy").get("maxmemory-policy")
     return None
+
+
+def _search(settings: Settings) -> Finding:
+    url = settings.search_url
+    if url is None:
+        return Finding("search_url", "ok", "not set: PostgreSQL searches")
+    from adapters.search.client import version_of  # noqa: PLC0415 - it takes seconds to import
+
+    version = version_of(url)
+    if version is None:
+        return Finding("search_url", "failed", f"{masked(url)} does not answer")
+    return Finding("search_url", "ok", f"{version} answers")
 
 
 def _ready(gateway: str) -> Finding:

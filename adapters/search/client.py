@@ -8,10 +8,11 @@ name. Owns these and how long is waited for a server.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from elastic_transport import AiohttpHttpNode, HttpHeaders, Urllib3HttpNode
+from elastic_transport import AiohttpHttpNode, HttpHeaders, TransportError, Urllib3HttpNode
 from elastic_transport.client_utils import DEFAULT, DefaultType
-from elasticsearch import AsyncElasticsearch, Elasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 
 ASKING = 3.0
 """Seconds that a search may take."""
@@ -77,17 +78,40 @@ class AsyncPlainNode(AiohttpHttpNode):
         )
 
 
+def _address(url: str) -> str:
+    """The address with its port, which the client wants to be told."""
+    parts = urlsplit(url)
+    if parts.port is not None:
+        return url
+    port = 443 if parts.scheme == "https" else 80
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc}:{port}"))
+
+
+def version_of(url: str) -> str | None:
+    """Which server answers there (``opensearch 2.19.3``); None: none does."""
+    with client(url) as asking:
+        try:
+            version = asking.info()["version"]
+        except (TransportError, ApiError):
+            return None
+    return f"{version.get('distribution', 'elasticsearch')} {version['number']}"
+
+
 def client(url: str) -> Elasticsearch:
     """The client of whoever writes. It does not try again: the engine does."""
     return Elasticsearch(
-        url, node_class=PlainNode, request_timeout=WRITING, max_retries=0, retry_on_timeout=False
+        _address(url),
+        node_class=PlainNode,
+        request_timeout=WRITING,
+        max_retries=0,
+        retry_on_timeout=False,
     )
 
 
 def async_client(url: str) -> AsyncElasticsearch:
     """The client of whoever asks."""
     return AsyncElasticsearch(
-        url,
+        _address(url),
         node_class=AsyncPlainNode,
         request_timeout=ASKING,
         max_retries=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -46,6 +47,8 @@ from workers.journal_files import FileSweeps
 from workers.projections import Tending, declare_projections
 from workers.scheduler import schedule
 
+SWITCH = 0.001
+"""Seconds after which one of a projector's threads lets another one go on."""
 SPARE_THREADS = 4
 """Threads of a worker beyond those of long work."""
 
@@ -81,6 +84,8 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         )
         if views
     ]
+    # What is folded on another thread holds this one up for so long at most, each time it waits.
+    sys.setswitchinterval(SWITCH)
     halt = threading.Event()
     async with invalidating(settings):
         working = [asyncio.ensure_future(asyncio.to_thread(each.run, halt)) for each in runners]

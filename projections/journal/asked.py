@@ -20,7 +20,7 @@ from projections.journal.language import (
     is_stop,
     one_edit,
     stem,
-    words_in,
+    words_of,
 )
 
 MAX_Q = 1_000
@@ -93,7 +93,7 @@ def understand(q: str, language: Language) -> Asked:
     without: dict[Term, None] = {}
     for part in _PART.finditer(q):
         phrase = part["phrase"] is not None
-        words = [each.word for each in words_in(part["phrase"] if phrase else part["chunk"])]
+        words = words_of(part["phrase"] if phrase else part["chunk"])
         if part["minus"]:
             without.update(dict.fromkeys(_phrase(words, language)))
         elif phrase:

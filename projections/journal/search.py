@@ -11,8 +11,7 @@ Owns the table ``journal_search`` and the port ``Search``, which other stores im
 from __future__ import annotations
 
 import datetime
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
@@ -25,7 +24,7 @@ from domain.journal.entry import State, stream_of
 from domain.journal.events import EntryDeleted, EntryRestored, EntryRevised, EntryWritten, Mood
 from projections.engine.view import RowView
 from projections.journal.asked import Place, Term, Wanted
-from projections.journal.language import LANGUAGES, STOP, is_stop, stem, words_in
+from projections.journal.language import LANGUAGES, STOP, Language, stem, words_of
 from projections.journal.vocabulary import Meant, meant
 from projections.reading import Query, Reader
 
@@ -224,7 +223,7 @@ def analysed(row: SearchRow) -> dict[str, Any]:
         return fields
     mark = mark_of(row.user_id)
     for part, text in (("title", row.title), ("content", row.content)):
-        words = [each.word for each in words_in(text)]
+        words = words_of(text)
         for language in LANGUAGES:
             stop = STOP[language]
             stems = [GAP if word in stop else stem(word, language) for word in words]
@@ -232,11 +231,22 @@ def analysed(row: SearchRow) -> dict[str, Any]:
             fields[f"{language}_{part}"] = " ".join(stems)
             fields[f"{language}_{part}_words"] = " ".join(mark + word for word in told)
             if part == "content":
-                counts = Counter(stems)
-                del counts[GAP]
-                often = [one for one, count in counts.items() if count >= MANY]
-                fields[f"{language}_often"] = often
+                places: dict[str, list[int]] = {}
+                for at, word in enumerate(words):
+                    places.setdefault(word, []).append(at)
+                fields[f"{language}_often"] = often(places, language)
     return fields
+
+
+def often(places: Mapping[str, Sequence[int]], language: Language) -> list[str]:
+    """The stems of the words that come often, from where each word stands."""
+    counts: dict[str, int] = {}
+    stop = STOP[language]
+    for word, at in places.items():
+        if word not in stop:
+            one = stem(word, language)
+            counts[one] = counts.get(one, 0) + len(at)
+    return [one for one, count in counts.items() if count >= MANY]
 
 
 # Lexemes. Each begins with its owner's mark, then says what it is.
@@ -257,21 +267,18 @@ def vector(user_id: UUID, title: str, content: str) -> bytes:
     """The ``tsvector`` of an entry, as the server sends and takes it."""
     mark = mark_of(user_id)
     positions: dict[str, list[int]] = {mark + _ANY: []}
-    for at, each in enumerate(words_in(title), 1):
+    for at, word in enumerate(words_of(title), 1):
         for kind in (_TITLE, _WORD):
-            positions.setdefault(mark + kind + each.word, []).append(at)
-    counts: Counter[str] = Counter()
-    for at, each in enumerate(words_in(content), _CONTENT_AT):
-        positions.setdefault(mark + _WORD + each.word, []).append(at)
-        counts[each.word] += 1
+            positions.setdefault(mark + kind + word, []).append(at)
+    words = words_of(content)
+    found: dict[str, list[int]] = {}
+    for at, word in enumerate(words, _CONTENT_AT):
+        found.setdefault(word, []).append(at)
+    for word, places in found.items():
+        positions[mark + _WORD + word] = positions.get(mark + _WORD + word, []) + places
     for language in LANGUAGES:
-        stems: Counter[str] = Counter()
-        for word, count in counts.items():
-            if not is_stop(word, language):
-                stems[stem(word, language)] += count
-        for one, count in stems.items():
-            if count >= MANY:
-                positions[f"{mark}{_OFTEN}{language}{one}"] = []
+        for one in often(found, language):
+            positions[f"{mark}{_OFTEN}{language}{one}"] = []
     return _vector(positions)
 
 

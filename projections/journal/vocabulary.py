@@ -19,7 +19,7 @@ from domain.event import Event, Recorded
 from domain.journal.events import EntryRevised, EntryWritten
 from projections.engine.view import RowView
 from projections.journal.asked import Asked, Term, fits, nearly_fits
-from projections.journal.language import stem, words_in
+from projections.journal.language import stem, words_of
 from projections.reading import Query, Reader
 
 # A word at one edit begins as the other one does, up to its middle, or ends so from there; but for
@@ -74,7 +74,7 @@ class Vocabulary(RowView[WordRow]):
         """Each different word of what the event says."""
         event: Any = recorded.event
         texts = (text for text in (event.title, event.content) if text is not UNSET)
-        words = {each.word for text in texts for each in words_in(text)}
+        words = {word for text in texts for word in words_of(text)}
         return tuple((event.user_id, word) for word in sorted(words))
 
     def creates(self, recorded: Recorded) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +12,13 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
+from adapters.event_store.source import PostgresSource
+from adapters.event_store.subject_keys import SubjectKeys
+from adapters.sealing import Sealer
+from projections.engine.rebuild import rebuild, verify
+from projections.engine.view import RowView
+from projections.journal.search import Searchable
+from projections.journal.vocabulary import Vocabulary
 from tests.support.journal_stack import Stack, running_stack
 from tests.support.servers import Database
 
@@ -134,6 +143,34 @@ async def test_what_is_wrong_is_named(client: httpx.AsyncClient, query: str, fie
     answer = await client.get(f"{SEARCH}?{query}")
     assert answer.status_code == 422, answer.text
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
+
+
+async def test_a_rebuild_equals_the_live_rows_and_is_searched(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    fresh = await write(client, 1, "harbour and sea", tags=["sea"])
+    await write(client, 2, "habrour")
+    entry = (await found(client, fresh, q="harbour")).json()["data"][0]["entry_id"]
+    path = f"/v1/journal/entries/{entry}"
+    await client.patch(path, json={"content": "mountain"}, headers={"if-match": '"1"'})
+    await client.delete(path, headers={"if-match": '"2"'})
+    restored = await client.post(f"{path}/restore")
+    fresh = {"consistency-token": restored.headers["consistency-token"], "prefer": "wait=10"}
+    before = (await found(client, fresh, q="mountain")).json()
+    assert before["meta"]["total"] == 1
+    keys = SubjectKeys(Sealer(bytes(range(32))))
+    sources = functools.partial(PostgresSource, database.project_dsn, keys=keys)
+    views: tuple[RowView[Any], ...] = (Searchable(), Vocabulary())
+    for view in views:
+        checked = await asyncio.to_thread(verify, database.project_dsn, sources, view)
+        assert checked.equal, checked
+        report = await asyncio.to_thread(rebuild, database.project_dsn, sources, view)
+        assert (report.equal, report.swapped) == (True, True)
+    after = (await found(client, fresh, q="mountain")).json()
+    assert (after["data"], after["meta"]) == (before["data"], before["meta"])
+    assert (await found(client, fresh, q="mountian")).json()["meta"]["total"] == 1
+    fresh = await write(client, 3, "another mountain")
+    assert (await found(client, fresh, q="mountain")).json()["meta"]["total"] == 2
 
 
 async def test_nobody_finds_anything_of_others(client: httpx.AsyncClient, stack: Stack) -> None:
