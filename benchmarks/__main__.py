@@ -16,7 +16,7 @@ from bootstrap import logs
 
 BENCHMARKS = (
     *("append", "catchup", "rebuild", "sealing"),
-    *("post", "get", "lag", "live", "depth", "login", "series"),
+    *("post", "get", "lag", "live", "depth", "login", "series", "search"),
 )
 """Modules of this package, in the order in which they run."""
 

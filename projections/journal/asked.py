@@ -50,7 +50,7 @@ class Term(msgspec.Struct, frozen=True):
     @property
     def forgiving(self) -> bool:
         """Whether a word at one edit is meant as well."""
-        return self.word is not None and len(self.word) >= TYPO_FROM
+        return self.word is not None and sum(map(str.isalpha, self.word)) >= TYPO_FROM
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ LANGUAGES: tuple[Language, ...] = ("en", "pt")
 MAX_WORD = 100
 """Characters of a word that count: what is longer is no word that anybody looks for."""
 TYPO_FROM = 4
-"""Letters that a word needs for a typo in it to be forgiven."""
+"""Letters that a word needs for a typo in it to be forgiven: a year is not another year."""
 
 
 def _marks() -> str:

@@ -112,7 +112,7 @@ class _Reading:
         )
 
     def _typo(self, word: str, other: str) -> bool:
-        if abs(len(word) - len(other)) > 1 or len(word) < 4:
+        if abs(len(word) - len(other)) > 1 or sum(map(str.isalpha, word)) < 4:
             return False
         if (word, other) not in self._near:
             self._near[word, other] = distance(word, other) <= 1

@@ -84,7 +84,7 @@ WALKS = diary(
     {"content": "lord. Admiralty of the", "tags": ("work",), "mood": "happy"},
     {"content": "To the playhouse by água", "is_private": True, "mood": "angry", "tags": ("x",)},
     {"title": "Lord of", "content": "the Admiralty. Musique in church", "tags": ("sea",)},
-    {"content": "musique walk walk walk and car"},
+    {"content": "musique walk walk walk and car in 1666"},
     {"title": "O'Brien's \\ 'quoted' day", "content": "cats & dogs: don't | (a) <-> b !c"},
 )
 QUERIES = [
@@ -92,7 +92,7 @@ QUERIES = [
     '"Lord of the Admiralty"', '"the lord of admiralty"', '"lord admiralty"', "lord -walk",
     '-"lord of the admiralty"', "-walk", "musique -church", "playhous", "agua", "ÁGUA", "the",
     '"', "cats", "cat", "carts", "obrien", "brien", "quoted", "don't", "dont", "a b", "zebra",
-    "walk -zebra", "-the", '"walk" "harbour"', "'|&!():*\\", "cats <-> dogs", "Lrod Admirlaty",
+    "walk -zebra", "-the", '"walk" "harbour"', "'|&!():*\\", "cats <-> dogs", "Lrod Admirlaty", "1666", "1667",
 ]  # fmt: skip
 
 
