@@ -16,8 +16,8 @@ from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 
 ASKING = 3.0
 """Seconds that a search may take."""
-WRITING = 10.0
-"""Seconds that a batch may take."""
+WRITING = 30.0
+"""Seconds that a batch may take: a server that has just started, or is busy, takes many."""
 
 _JSON = "application/json"
 _TYPES = {

@@ -25,7 +25,9 @@ from projections.engine.writer import USERS_NAMED
 PREFIX = "mindstream-"
 """What the names of all indexes and aliases begin with."""
 DOCUMENTS = 1_000
-"""Documents in one request."""
+"""Documents that are read in one request."""
+WRITTEN = 250
+"""Documents that are written in one request."""
 SCROLL = "5m"
 
 if TYPE_CHECKING:
@@ -332,9 +334,9 @@ class IndexWriter:
     def _write(self, rows: Mapping[str, tuple[Any, int]], at_least: int = 1) -> None:
         """Write or delete documents at their positions; what is newer there stays."""
         names = list(rows)
-        for at in range(0, len(names), DOCUMENTS):
+        for at in range(0, len(names), WRITTEN):
             operations: list[Document] = []
-            for name in names[at : at + DOCUMENTS]:
+            for name in names[at : at + WRITTEN]:
                 row, position = rows[name]
                 version = max(position, at_least)
                 about = {"_id": name, "version": version, "version_type": "external_gte"}

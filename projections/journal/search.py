@@ -34,13 +34,18 @@ where it stands in the title, and more where a word comes often in the content."
 MANY = 3
 """Times that a word comes often."""
 FACET_TAGS = 20
+OUTSIDE = 1_000
+"""Added to the view's version where its rows lie in a store outside."""
 GAP = "_"
 """What stands for a stop word: no word has it."""
 
 FIND = Query(
     "journal_search_find",
     "SELECT total, moods::text, tags::text, page::text FROM journal_search_find("
-    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+    # Rows that lie elsewhere are not found here: to say so is better than to find nothing.
+    " WHERE coalesce((SELECT version FROM projection_checkpoints"
+    f" WHERE name = 'journal.search' AND partition = 0), 0) < {OUTSIDE}",
     (
         *("text", "int4", "text[]", "int4[]", "text", "text[]", "date", "date", "bool"),
         *("int4", "date", "uuid", "int8"),
@@ -144,7 +149,7 @@ class Searchable(RowView[SearchRow]):
         In one partition: two indexes can be compared only where one position tells all of them.
         """
         self.outside = store
-        vars(self).update(version=1_001, partitioned=False)
+        vars(self).update(version=OUTSIDE + type(self).version, partitioned=False)
 
     def stream_of(self, key: tuple[Any, ...]) -> str | None:
         """The entry's stream."""
@@ -313,7 +318,7 @@ class PostgresSearch:
             for term in asked.terms
             for bonus in _bonuses(mark, words[term], term, asked.language)
         ]
-        [row] = await self._reader.rows(
+        rows = await self._reader.rows(
             FIND,
             " & ".join(clauses),
             IN_A_TERM * len(asked.terms),
@@ -328,6 +333,9 @@ class PostgresSearch:
             limit + 1,
             user_id=user_id,
         )
+        if not rows:
+            raise SearchUnavailable("the rows lie outside, or are on their way back")
+        [row] = rows
         places = msgspec.json.decode(row[3], type=list[Place])
         return Found(
             row[0],

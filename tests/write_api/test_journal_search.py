@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import psycopg
 import pytest
 from uuid_utils.compat import uuid7
 
@@ -17,7 +18,7 @@ from adapters.event_store.subject_keys import SubjectKeys
 from adapters.sealing import Sealer
 from projections.engine.rebuild import rebuild, verify
 from projections.engine.view import RowView
-from projections.journal.search import Searchable
+from projections.journal.search import OUTSIDE, Searchable
 from projections.journal.vocabulary import Vocabulary
 from tests.support.journal_stack import Stack, running_stack
 from tests.support.servers import Database
@@ -171,6 +172,20 @@ async def test_a_rebuild_equals_the_live_rows_and_is_searched(
     assert (await found(client, fresh, q="mountian")).json()["meta"]["total"] == 1
     fresh = await write(client, 3, "another mountain")
     assert (await found(client, fresh, q="mountain")).json()["meta"]["total"] == 2
+
+
+async def test_rows_that_lie_outside_are_not_taken_for_none(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    fresh = await write(client, 1, "harbour")
+    assert (await found(client, fresh, q="harbour")).json()["meta"]["total"] == 1
+    moved = "UPDATE projection_checkpoints SET version = %s WHERE name = 'journal.search'"
+    with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
+        connection.execute(moved, (OUTSIDE + 1,))
+        refused = await client.get(SEARCH, params={"q": "harbour"})
+        connection.execute(moved, (1,))
+    assert (refused.status_code, refused.json()["code"]) == (503, "SEARCH_UNAVAILABLE")
+    assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_nobody_finds_anything_of_others(client: httpx.AsyncClient, stack: Stack) -> None:

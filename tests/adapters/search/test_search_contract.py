@@ -92,7 +92,8 @@ QUERIES = [
     '"Lord of the Admiralty"', '"the lord of admiralty"', '"lord admiralty"', "lord -walk",
     '-"lord of the admiralty"', "-walk", "musique -church", "playhous", "agua", "ÁGUA", "the",
     '"', "cats", "cat", "carts", "obrien", "brien", "quoted", "don't", "dont", "a b", "zebra",
-    "walk -zebra", "-the", '"walk" "harbour"', "'|&!():*\\", "cats <-> dogs", "Lrod Admirlaty", "1666", "1667",
+    "walk -zebra", "-the", '"walk" "harbour"', "'|&!():*\\", "cats <-> dogs", "Lrod Admirlaty",
+    "1666", "1667",
 ]  # fmt: skip
 
 
