@@ -258,7 +258,8 @@ class Entries(RowView[EntryRow]):
 def document_of(entry: Entry) -> EntryDocument:
     """The shape of an entry as its own stream says it is; the same as the view's."""
     document = _document(entry, entry.state, entry.version, entry.created_at, entry.updated_at)
-    document.attachments = tuple(attachment_document(each) for each in entry.attachments)
+    if entry.attachments:
+        document.attachments = tuple(map(attachment_document, entry.attachments))
     return document
 
 
