@@ -7,6 +7,8 @@ up nobody.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
@@ -47,12 +49,18 @@ class Thumbnails(Reaction):
     takes: ClassVar[tuple[type[Event], ...]] = (AttachmentAdded,)
 
     def __init__(
-        self, store: EventStore, dispatch: Dispatching, objects: Objects, pictures: Picturing
+        self,
+        store: EventStore,
+        dispatch: Dispatching,
+        objects: Objects,
+        pictures: Picturing,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._dispatch = dispatch
         self._objects = objects
         self._pictures = pictures
+        self._clock = clock
 
     async def react(self, recorded: Recorded, key: UUID) -> Effect | None:
         """Make the picture, and say that it is there.
@@ -77,7 +85,8 @@ class Thumbnails(Reaction):
                 return None
             await self._objects.put(name, picture)
             await self._dispatch(
-                AddThumbnail(event.entry_id, event.attachment_id, key), _context(recorded, event)
+                AddThumbnail(event.entry_id, event.attachment_id, key),
+                _context(recorded, event, self._clock()),
             )
         except ObjectsUnavailable as error:
             raise Unavailable from error
@@ -86,14 +95,14 @@ class Thumbnails(Reaction):
         return Effect(did="thumbnail", id=str(event.attachment_id), subject_id=event.user_id)
 
 
-def _context(recorded: Recorded, event: AttachmentAdded) -> Context:
+def _context(recorded: Recorded, event: AttachmentAdded, now: datetime) -> Context:
     metadata = recorded.metadata
     assert metadata is not None, "reactions read events with their metadata"
     return Context(
         user_id=event.user_id,
         tenant_id=recorded.tenant_id,
         actor=SYSTEM,
-        now=recorded.recorded_at,
+        now=now,
         correlation_id=metadata.correlation_id,
         causation_id=metadata.event_id,
     )
