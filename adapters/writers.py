@@ -12,7 +12,7 @@ from uuid import UUID
 
 from adapters.postgres.pipeline import Pipeline, Statement
 from domain.accounts.profile import PREFERENCES
-from domain.journal.insight import Asked
+from domain.journal.insight import InsightRequest
 from domain.journal.reminders import Writer
 
 _NOBODY = UUID(int=0)
@@ -72,7 +72,7 @@ class PostgresWriters:
         self,
         zone: str,
         switch: str,
-        asked: Asked,
+        asked: InsightRequest,
         before: datetime.datetime,
         after: UUID | None,
         limit: int,

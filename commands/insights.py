@@ -21,7 +21,7 @@ from domain.accounts.person import Person
 from domain.errors import NotFound
 from domain.event import Event
 from domain.journal.events import WriterReminded
-from domain.journal.insight import Account, Asked, Figures, Insight, PrivateMode
+from domain.journal.insight import Account, Figures, Insight, InsightRequest, PrivateMode
 from domain.journal.reminders import Reminders
 
 ATTEMPTS = 10
@@ -32,7 +32,7 @@ class RequestInsight(msgspec.Struct, frozen=True):
     """The context's user wants an insight, or the calendar wants it for them."""
 
     insight_id: UUID
-    asked: Asked
+    asked: InsightRequest
     scheduled: bool = False
 
 

@@ -27,7 +27,7 @@ from commands.bus import Outcome
 from commands.insights import RemindWriter
 from commands.ports import Context
 from domain.journal.events import InsightType
-from domain.journal.insight import INSIGHT, Asked
+from domain.journal.insight import INSIGHT, InsightRequest
 from domain.journal.reminders import AFTER, UNTIL, Writer
 from domain.operation import NewOperation, Operation
 
@@ -64,7 +64,7 @@ class Writers(Protocol):
         self,
         zone: str,
         switch: str,
-        asked: Asked,
+        asked: InsightRequest,
         before: datetime.datetime,
         after: UUID | None,
         limit: int,
@@ -103,18 +103,18 @@ class Offering(Protocol):
         ...
 
 
-def due(now: datetime.datetime) -> list[Asked]:
+def due(now: datetime.datetime) -> list[InsightRequest]:
     """The insights that are due at a local time, the catching-up included."""
-    found: list[Asked] = []
+    found: list[InsightRequest] = []
     today = now.date()
     for day in (today, today - CATCHES_UP):
         if day == today and now.hour < MORNING:
             continue
         yesterday = day - datetime.timedelta(days=1)
         if day.weekday() == 0:
-            found.append(Asked("weekly", day - datetime.timedelta(days=7), yesterday))
+            found.append(InsightRequest("weekly", day - datetime.timedelta(days=7), yesterday))
         if day.day == 1:
-            found.append(Asked("monthly", yesterday.replace(day=1), yesterday))
+            found.append(InsightRequest("monthly", yesterday.replace(day=1), yesterday))
     return found
 
 
@@ -157,7 +157,7 @@ class Calendar:
                 asked += await self._reminders(zone, local)
         return asked
 
-    async def _insights(self, zone: str, one: Asked, local: datetime.datetime) -> int:
+    async def _insights(self, zone: str, one: InsightRequest, local: datetime.datetime) -> int:
         done = (zone, one.insight_type, one.end_date)
         if done in self._done:
             return 0
@@ -179,7 +179,7 @@ class Calendar:
         self._note(done)
         return asked
 
-    async def _ask(self, writer: Writer, one: Asked) -> bool:
+    async def _ask(self, writer: Writer, one: InsightRequest) -> bool:
         """Whether it was asked for now, and not before."""
         key = f"{_KEY}/{one.insight_type}/{one.start_date}"
         new = NewOperation(

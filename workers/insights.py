@@ -35,7 +35,7 @@ from commands.ports import Context, EventStore, SubjectErased
 from domain.accounts.person import Person
 from domain.errors import NotFound
 from domain.journal.events import Mood
-from domain.journal.insight import INSIGHT, Asked, Insight, Page, PrivateMode, figures_of
+from domain.journal.insight import INSIGHT, Insight, InsightRequest, Page, PrivateMode, figures_of
 from domain.operation import Claimed, Failure, Operation
 from projections.journal import entries, insights
 from projections.journal.days import Days
@@ -327,9 +327,10 @@ def _params(claimed: Claimed) -> Params:
     return msgspec.convert(claimed.params, Params)
 
 
-def _asked(params: Params) -> Asked:
-    fields = (params.insight_type, params.start_date, params.end_date)
-    return msgspec.convert(dict(zip(Asked.__struct_fields__, fields, strict=True)), Asked)
+def _asked(params: Params) -> InsightRequest:
+    values = (params.insight_type, params.start_date, params.end_date)
+    named = dict(zip(InsightRequest.__struct_fields__, values, strict=True))
+    return msgspec.convert(named, InsightRequest)
 
 
 def _request(claimed: Claimed) -> RequestInsight:

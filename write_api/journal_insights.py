@@ -28,7 +28,7 @@ from commands.analyst import Hint, no_hint
 from commands.insights import RequestInsight, check_open
 from commands.ports import EventStore
 from domain.faults import Fault
-from domain.journal.insight import INSIGHT, Asked, PrivateMode, faults_of
+from domain.journal.insight import INSIGHT, InsightRequest, PrivateMode, faults_of
 from domain.operation import NewOperation, Operation
 from write_api.accepting import accept_once
 from write_api.answering import Answering, Dispatch
@@ -70,7 +70,7 @@ def routes(
                 " and so on. Private entries are left out. The operation's `result` is"
                 " `{insight_id}`.",
                 tags=TAGS,
-                body=Asked,
+                body=InsightRequest,
                 response=Operation,
                 statuses=(202,),
                 problems=("PRIVATE_MODE",),
@@ -89,7 +89,7 @@ def routes(
     async def request_insight(request: AnyRequest) -> Answer:
         require(request, PERMISSION)
         body = await body_of(request)
-        asked = await decode_checked(request, body, Asked, _faults)
+        asked = await decode_checked(request, body, InsightRequest, _faults)
         key = key_of(request)
         context = answering.context(request)
         new = NewOperation(

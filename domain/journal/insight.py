@@ -41,7 +41,7 @@ class PrivateMode(DomainError):
     """The person is in private mode: no machine reads what they write."""
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class InsightRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What somebody wants to know; both dates are inclusive."""
 
     insight_type: InsightType
@@ -146,7 +146,7 @@ class Insight(msgspec.Struct, frozen=True, kw_only=True):
         cls,
         insight_id: UUID,
         user_id: UUID,
-        asked: Asked,
+        asked: InsightRequest,
         at: datetime.datetime,
         *,
         scheduled: bool = False,
