@@ -108,9 +108,9 @@ class Cache(Protocol):
         ...
 
     async def fill(self, place: Place, stamp: Stamp, value: bytes, lease: str) -> bool:
-        """Keep a value, unless it is void already or older than what is there; whether it is kept.
+        """Keep a value, unless it is void already, or may be, or is older than what is there.
 
-        Ends the lease.
+        Returns whether it is kept. Ends the lease.
         """
         ...
 
@@ -126,7 +126,7 @@ class Cache(Protocol):
         ...
 
     async def restart(self, position: int) -> None:
-        """Begin anew at a position: nothing that was kept before is good any more."""
+        """Begin anew at a position: nothing that was kept before, or read before it, is good."""
         ...
 
     async def forget(self, user_id: UUID) -> int:
