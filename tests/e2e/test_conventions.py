@@ -99,11 +99,14 @@ def own(writer: tuple[Person, str, dict[str, str]]) -> dict[str, str]:
     """Ids for paths: those that are the writer's, where a person can have one of the kind."""
     person, entry, fresh = writer
     key = person.post("/v1/api-keys", {"name": "Backup", "permissions": ["journal:read"]})
-    fresh.update(token_of(key))
+    month = {"start_date": "2024-01-01", "end_date": "2024-01-31"}
+    insight = person.post("/v1/journal/insights", {"insight_type": "monthly", **month})
+    fresh.update(token_of(insight))
     return {
         **IDS,
         "entry_id": entry.rsplit("/", 1)[1],
         "key_id": key.json()["data"]["id"],
+        "insight_id": insight.json()["data"]["id"],
         "tenant_id": person.profile["tenant_id"],
         "user_id": person.id,
     }
