@@ -135,9 +135,12 @@ BEGIN
 END
 $$;
 
--- Which rows of a table one may see, as its policies for reading say.
+-- Which rows of a table one may see, as its policies for reading say. They do not bind whoever has the
+-- rights of the projector, as the owner has.
 CREATE OR REPLACE FUNCTION timeseries_condition(relation regclass) RETURNS text LANGUAGE sql AS $$
-    SELECT coalesce(string_agg(format('(%s)', pg_get_expr(polqual, polrelid)), ' OR '), 'false')
+    SELECT concat_ws(' OR ',
+        '(SELECT pg_has_role(''mindstream_project'', ''USAGE''))',
+        string_agg(format('(%s)', pg_get_expr(polqual, polrelid)), ' OR '))
     FROM pg_policy WHERE polrelid = relation AND polpermissive AND polcmd IN ('r', '*')
 $$;
 
@@ -158,7 +161,7 @@ BEGIN
             'CREATE OR REPLACE VIEW %1$I WITH (security_barrier = true) AS'
             ' SELECT * FROM %2$I WHERE (%5$s) AND %4$I >= ('
             '     SELECT summed_before FROM timeseries_horizons WHERE relation = %6$L::regclass)'
-            ' UNION ALL SELECT * FROM %3$I WHERE %5$s',
+            ' UNION ALL SELECT * FROM %3$I WHERE (%5$s)',
             s.sums_as, s.name || '_summary', s.name || '_rolled', s.bucket, own,
             format('%I', s.name));
         EXECUTE format('GRANT SELECT ON %I TO mindstream_read', s.sums_as);
@@ -173,6 +176,8 @@ DECLARE
     made text := series_name || '__made';
     before text := series_name || '__before';
 BEGIN
+    -- Nobody writes to it until it is another table; a projector finds that, and tries again.
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', series_name);
     PERFORM timeseries_empty(series_name, made, every);
     PERFORM timeseries_accompany(made, series_name);
     PERFORM timeseries_ahead(made);

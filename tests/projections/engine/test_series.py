@@ -320,6 +320,9 @@ def test_strangers_see_nothing_of_it(form: FormDatabase) -> None:
     fold(form, moods)
     retain(form, moods, NOW)
     with psycopg.connect(form.dsn, autocommit=True) as connection:
+        # The owner sees all, as in any table.
+        rows = connection.execute("SELECT DISTINCT user_id FROM mood_daily_summary").fetchall()
+        assert {user for (user,) in rows} == set(PEOPLE)
         connection.execute("SET ROLE mindstream_read")
         for user in ("", "00000000-0000-0000-0000-0000000000ff"):
             connection.execute("SELECT set_config('mindstream.user_id', %s, false)", (user,))
