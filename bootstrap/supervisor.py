@@ -24,6 +24,7 @@ from bootstrap import children, database, services
 from bootstrap.children import Command, end_process
 from bootstrap.embedded import Postgres, Valkey
 from bootstrap.fetching import NotToBeHad
+from bootstrap.fetching.opensearch import OpenSearch
 from bootstrap.fetching.timescaledb import TimescaleDB, data_name
 from bootstrap.places import Places, addresses, numbered
 from bootstrap.services import Services
@@ -160,6 +161,22 @@ class Supervisor:
                 given = msgspec.structs.replace(given, timeseries_dsn=server.dsn)
             except (NotToBeHad, CannotStart) as reason:
                 self._say(f"Time series stay in PostgreSQL: {reason}")
+        if given.full and given.search_url is None:
+            self._say("Looking for OpenSearch, which may have to be fetched …")
+            try:
+                log = self._places.log / "opensearch.log"
+                node = await asyncio.to_thread(OpenSearch, self._places.home / "opensearch", log)
+                await self._add(
+                    Service(
+                        name="opensearch",
+                        command=node.command,
+                        prepare=node.prepare,
+                        ready=node.answers,
+                    )
+                )
+                given = msgspec.structs.replace(given, search_url=node.url)
+            except (NotToBeHad, CannotStart) as reason:
+                self._say(f"PostgreSQL searches: {reason}")
         return given
 
     def _roles(self) -> list[Service]:

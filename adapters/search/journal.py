@@ -17,10 +17,10 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from adapters.search.client import async_client
 from adapters.search.store import PREFIX
 from projections.journal.asked import Place, Term, Wanted
+from projections.journal.indexing import GAP, mark_of
 from projections.journal.language import Language
 from projections.journal.search import (
     FACET_TAGS,
-    GAP,
     IN_A_TERM,
     IN_TITLE,
     OFTEN,
@@ -30,7 +30,6 @@ from projections.journal.search import (
     Hit,
     Searchable,
     SearchUnavailable,
-    mark_of,
 )
 
 Query = dict[str, Any]

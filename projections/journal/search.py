@@ -11,8 +11,7 @@ Owns the table ``journal_search`` and the port ``Search``, which other stores im
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
-from struct import Struct
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
@@ -24,20 +23,25 @@ from domain.journal.entry import State, stream_of
 from domain.journal.events import EntryDeleted, EntryRestored, EntryRevised, EntryWritten, Mood
 from projections.engine.view import RowView
 from projections.journal.asked import Place, Term, Wanted
-from projections.journal.language import LANGUAGES, STOP, Language, stem, words_of
+from projections.journal.indexing import (
+    ANY,
+    NO_WORDS,
+    OFTEN_,
+    TITLE,
+    WORD,
+    analysed,
+    mark_of,
+    vector,
+)
 from projections.journal.vocabulary import Meant, meant
 from projections.reading import Query, Reader
 
 IN_A_TERM, TYPO, IN_TITLE, OFTEN = 2, -1, 3, 1
 """What a score is made of: for each word or phrase that is there, less where only with a typo, more
 where it stands in the title, and more where a word comes often in the content."""
-MANY = 3
-"""Times that a word comes often."""
 FACET_TAGS = 20
 OUTSIDE = 1_000
 """Added to the view's version where its rows lie in a store outside."""
-GAP = "_"
-"""What stands for a stop word: no word has it."""
 
 FIND = Query(
     "journal_search_find",
@@ -181,7 +185,7 @@ class Searchable(RowView[SearchRow]):
             raise ValueError(f"{recorded.stream_id} does not begin with EntryWritten")
         if type(event) is EntryDeleted:
             return msgspec.structs.replace(
-                row, state="deleted", words=b"" if self.outside else _vector({})
+                row, state="deleted", words=b"" if self.outside else NO_WORDS
             )
         if type(event) is EntryRestored:
             words = self._words(row.user_id, row.title, row.content)
@@ -210,89 +214,13 @@ class Searchable(RowView[SearchRow]):
         """The row as an index of documents has it, analysed."""
         fields = super().document(row)
         del fields["words"]
-        return fields | analysed(row)
+        if row.state == "active":
+            fields |= analysed(row.user_id, row.title, row.content)
+        return fields
 
     def row_of(self, document: dict[str, Any]) -> SearchRow:
         """The row without what was derived."""
         return super().row_of({**document, "words": ""})
-
-
-def analysed(row: SearchRow) -> dict[str, Any]:
-    """What an index of documents finds an entry by, in each language; nothing if it is deleted.
-
-    Stems have a gap for each stop word. Words have their owner's mark before them, so that looking
-    for typos in one person's words reads nothing of the others'.
-    """
-    fields: dict[str, Any] = {}
-    if row.state != "active":
-        return fields
-    mark = mark_of(row.user_id)
-    for part, text in (("title", row.title), ("content", row.content)):
-        words = words_of(text)
-        for language in LANGUAGES:
-            stop = STOP[language]
-            stems = [GAP if word in stop else stem(word, language) for word in words]
-            told = dict.fromkeys(word for word in words if word not in stop)
-            fields[f"{language}_{part}"] = " ".join(stems)
-            fields[f"{language}_{part}_words"] = " ".join(mark + word for word in told)
-            if part == "content":
-                places: dict[str, list[int]] = {}
-                for at, word in enumerate(words):
-                    places.setdefault(word, []).append(at)
-                fields[f"{language}_often"] = often(places, language)
-    return fields
-
-
-def often(places: Mapping[str, Sequence[int]], language: Language) -> list[str]:
-    """The stems of the words that come often, from where each word stands."""
-    counts: dict[str, int] = {}
-    stop = STOP[language]
-    for word, at in places.items():
-        if word not in stop:
-            one = stem(word, language)
-            counts[one] = counts.get(one, 0) + len(at)
-    return [one for one, count in counts.items() if count >= MANY]
-
-
-# Lexemes. Each begins with its owner's mark, then says what it is.
-_ANY, _WORD, _TITLE, _OFTEN = "", ":", "=", "+"
-_CONTENT_AT = 2_000
-"""Where the content's positions begin: no phrase reaches there from the title."""
-_POSITIONS = 255
-"""Positions that PostgreSQL keeps of a lexeme."""
-_COUNT, _HEAD = Struct("!i").pack, Struct("!H").pack
-
-
-def mark_of(user_id: UUID) -> str:
-    """What a person's words begin with in an index: few others have the same."""
-    return user_id.hex[-6:]
-
-
-def vector(user_id: UUID, title: str, content: str) -> bytes:
-    """The ``tsvector`` of an entry, as the server sends and takes it."""
-    mark = mark_of(user_id)
-    positions: dict[str, list[int]] = {mark + _ANY: []}
-    for at, word in enumerate(words_of(title), 1):
-        for kind in (_TITLE, _WORD):
-            positions.setdefault(mark + kind + word, []).append(at)
-    words = words_of(content)
-    found: dict[str, list[int]] = {}
-    for at, word in enumerate(words, _CONTENT_AT):
-        found.setdefault(word, []).append(at)
-    for word, places in found.items():
-        positions[mark + _WORD + word] = positions.get(mark + _WORD + word, []) + places
-    for language in LANGUAGES:
-        for one in often(found, language):
-            positions[f"{mark}{_OFTEN}{language}{one}"] = []
-    return _vector(positions)
-
-
-def _vector(positions: dict[str, list[int]]) -> bytes:
-    parts = [_COUNT(len(positions))]
-    for lexeme, at in positions.items():  # the server sorts them
-        kept = at[:_POSITIONS]
-        parts.append(lexeme.encode() + b"\0" + _HEAD(len(kept)) + b"".join(map(_HEAD, kept)))
-    return b"".join(parts)
 
 
 class PostgresSearch:
@@ -311,8 +239,8 @@ class PostgresSearch:
         words = await meant(self._reader, user_id, asked)
         mark = mark_of(user_id)
         clauses = [_any_way(mark, words[term], term) for term in asked.terms]
-        clauses = clauses or [_quoted(mark + _ANY)]
-        clauses += [f"!({_as_it_is(mark + _WORD, words[term], term)})" for term in asked.without]
+        clauses = clauses or [_quoted(mark + ANY)]
+        clauses += [f"!({_as_it_is(mark + WORD, words[term], term)})" for term in asked.without]
         bonuses = [
             bonus
             for term in asked.terms
@@ -383,15 +311,15 @@ def _as_it_is(kind: str, means: Meant, term: Term) -> str:
     return "(" + "".join(parts) + ")"
 
 
-def _any_way(mark: str, means: Meant, term: Term, kind: str = _WORD) -> str:
+def _any_way(mark: str, means: Meant, term: Term, kind: str = WORD) -> str:
     as_it_is = _as_it_is(mark + kind, means, term)
     return f"({as_it_is} | {_one_of(mark + kind, means.typos)})" if means.typos else as_it_is
 
 
 def _bonuses(mark: str, means: Meant, term: Term, language: str) -> Iterable[tuple[str, int]]:
-    yield _any_way(mark, means, term, _TITLE), IN_TITLE
+    yield _any_way(mark, means, term, TITLE), IN_TITLE
     if means.typos:
-        typos = _one_of(mark + _WORD, means.typos)
-        yield f"{typos} & !{_as_it_is(mark + _WORD, means, term)}", TYPO
+        typos = _one_of(mark + WORD, means.typos)
+        yield f"{typos} & !{_as_it_is(mark + WORD, means, term)}", TYPO
     if term.word is not None:
-        yield _quoted(f"{mark}{_OFTEN}{language}{term.slots[0].stem}"), OFTEN
+        yield _quoted(f"{mark}{OFTEN_}{language}{term.slots[0].stem}"), OFTEN
