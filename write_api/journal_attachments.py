@@ -264,6 +264,7 @@ def _upload_route(attaching: Attaching, signed: Links) -> HTTPRouteHandler:
                 tags=TAGS,
                 body=msgspec.Raw,
                 body_media_type="application/octet-stream",
+                examples={"a file": "the file's bytes"},
                 query=LinkQuery,
                 statuses=(204,),
                 enveloped=False,
