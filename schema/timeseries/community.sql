@@ -60,7 +60,8 @@ END
 $$;
 
 -- The policies are the live generation's: aggregates are refreshed hourly as far back as rows are
--- kept, and rows go by themselves two weeks after the scheduler should have dropped them.
+-- kept, old chunks of activity are compressed, and rows go by themselves two weeks after the scheduler
+-- should have dropped them.
 CREATE OR REPLACE FUNCTION timeseries_follow(before text, live text) RETURNS void
     LANGUAGE plpgsql AS $$
 DECLARE
@@ -71,6 +72,7 @@ BEGIN
         PERFORM remove_continuous_aggregate_policy(
             format('%I', before || '_summary')::regclass, if_exists => true);
         PERFORM remove_retention_policy(format('%I', before)::regclass, if_exists => true);
+        PERFORM remove_compression_policy(format('%I', before)::regclass, if_exists => true);
     END IF;
     SELECT * INTO s FROM timeseries WHERE name = live;
     IF s.keeps IS NOT NULL AND timeseries_is_series(live) THEN
@@ -80,6 +82,15 @@ BEGIN
         PERFORM add_continuous_aggregate_policy(
             summary, start_offset => s.keeps, end_offset => interval '1 hour',
             schedule_interval => interval '1 hour', if_not_exists => true);
+        -- Rows that are only added, and hardly looked at by themselves later.
+        IF live = 'accounts_activity_events' THEN
+            EXECUTE format(
+                'ALTER TABLE %I SET (timescaledb.compress,'
+                ' timescaledb.compress_segmentby = ''user_id'','
+                ' timescaledb.compress_orderby = ''time DESC, position'')', live);
+            PERFORM add_compression_policy(format('%I', live)::regclass, interval '1 month',
+                                           if_not_exists => true);
+        END IF;
     END IF;
 END
 $$;

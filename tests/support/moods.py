@@ -55,6 +55,18 @@ class KnownEvents:
         found = self.events[after:through]
         return [one for one in found if one.stream_id == stream_id and one.event.TOPIC in topics]
 
+    def streams(
+        self, topics: Sequence[str], from_: datetime | None, to: datetime | None
+    ) -> list[tuple[str, int]]:
+        mine = [one for one in self.events if one.event.TOPIC in topics]
+        found = {
+            one.stream_id
+            for one in mine
+            if (from_ is None or one.recorded_at >= from_) and (to is None or one.recorded_at < to)
+        }
+        counts = Counter(one.stream_id for one in mine if one.stream_id in found)
+        return sorted(counts.items())
+
     def count(self, after: int, through: int, topics: Sequence[str]) -> int:
         return len(self.page(after, through, 1 << 60, topics))
 

@@ -172,6 +172,12 @@ def test_activity_is_counted_by_weeks_for_ever(form: FormDatabase) -> None:
     moods.some(20, NOW - timedelta(days=20), NOW)
     fold(form, moods)
     assert weeks(form) == moods.weeks()
+    if form.form == "community":
+        with projector(form) as connection:
+            compress = "SELECT count(compress_chunk(c)) FROM show_chunks(%s, older_than => %s) c"
+            old = NOW - timedelta(days=30)
+            [count] = connection.execute(compress, (BOTH[1].table, old)).fetchone() or [0]
+            assert count > 5
 
     assert retain(form, moods, NOW)
     assert weeks(form) == moods.weeks()
@@ -288,16 +294,18 @@ def test_a_new_generation_takes_the_place_of_the_old_one_with_all_that_goes_with
     _, dropped = dropped_before(form)
 
     with projector(form) as connection:
-        made = generations.begin(connection, VIEW, 2, 1)
-        with connection.transaction():
-            writer = writer_of(form, connection, VIEW, made.table)
-            for start in range(0, len(moods.events), 50):
-                writer.apply(moods.events[start : start + 50])
-        connection.execute("SELECT index_mirror(%s, %s)", (VIEW.table, made.table))
-        series.trim_as_live(connection, VIEW, made.table)
-        with connection.transaction():
-            live = generations.live(connection, VIEW.name)
-            generations.serve(connection, live, VIEW, made, len(moods.events))
+        for view in BOTH:
+            made = generations.begin(connection, view, 2, 1)
+            mine = [one for one in moods.events if type(one.event) in view.takes]
+            with connection.transaction():
+                writer = writer_of(form, connection, view, made.table)
+                for start in range(0, len(mine), 50):
+                    writer.apply(mine[start : start + 50])
+            connection.execute("SELECT index_mirror(%s, %s)", (view.table, made.table))
+            series.trim_as_live(connection, view, made.table)
+            with connection.transaction():
+                live = generations.live(connection, view.name)
+                generations.serve(connection, live, view, made, len(moods.events))
 
     # Built from all events, it sums up what the old one could not take in any more.
     assert shown(form) == moods.shown(dropped)
@@ -383,6 +391,7 @@ def test_every_series_is_one_in_chunks_of_its_own(form: FormDatabase) -> None:
                 " WHERE hypertable_name IS NOT NULL ORDER BY 1, 2"
             ).fetchall()
             assert jobs == [
+                ("accounts_activity_events", "policy_compression"),
                 ("accounts_activity_events", "policy_retention"),
                 ("accounts_activity_events_summary", "policy_refresh_continuous_aggregate"),
                 ("journal_mood_events", "policy_retention"),
