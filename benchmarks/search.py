@@ -38,7 +38,7 @@ from projections.engine.outside import Writer
 from projections.engine.view import RowView
 from projections.engine.writer import ViewWriter
 from projections.journal.asked import Wanted, understand
-from projections.journal.marking import highlights
+from projections.journal.marking import Marker
 from projections.journal.search import PostgresSearch, Search, Searchable
 from projections.journal.vocabulary import Vocabulary
 
@@ -255,8 +255,9 @@ async def _ask(
             wanted = Wanted(asked=understand(q, "en"), **filters)
             user_id = people[number % len(people)]
             found = await search.find(user_id, wanted, after=None, limit=20)
+            marker = Marker(wanted.asked)
             for hit in found.hits:
-                highlights(wanted.asked, hit.title, hit.content)
+                marker.highlights(hit.title, hit.content)
             hits += found.total
             if counts:
                 taken.append(time.perf_counter() - began)

@@ -5,6 +5,7 @@ Owns the translation between requests and the port ``projections.journal.search.
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -25,7 +26,7 @@ from domain.faults import Fault
 from domain.journal.events import Mood
 from projections.journal.asked import MAX_Q, MAX_TERMS, Place, Wanted, understand
 from projections.journal.language import Language, language_of
-from projections.journal.marking import Highlights, highlights
+from projections.journal.marking import Highlights, Marker
 from projections.journal.search import LANGUAGE, Count, Hit, Search, SearchUnavailable
 from projections.reading import Freshness, Reader
 from read_api.fresh import fresh
@@ -35,6 +36,8 @@ AnyRequest = Request[Any, Any, Any]
 
 PEOPLE = "accounts.people"
 """The projection that knows a person's language."""
+LONG = 20_000
+"""Characters that take some milliseconds to look through."""
 COME_BACK = 5
 """Seconds after which a search that was not available is worth another try."""
 
@@ -136,7 +139,7 @@ def routes(
             cursor = cursors.seal(_SEARCH, user_id, msgspec.structs.astuple(found.end), binding)
         return ok(
             request,
-            [_shown(hit, wanted) for hit in found.hits],
+            await _marked(found.hits, wanted),
             message="Entries",
             token=position,
             meta=SearchMeta(cursor, asked.limit, found.total, Facets(found.moods, found.tags)),
@@ -169,7 +172,19 @@ def wanted_by(asked: SearchQuery, language: Language) -> Wanted:
     )
 
 
-def _shown(hit: Hit, wanted: Wanted) -> SearchHit:
+async def _marked(hits: list[Hit], wanted: Wanted) -> list[SearchHit]:
+    """The hits with their highlights; long texts are looked through beside the event loop."""
+    marker = Marker(wanted.asked)
+
+    def mark() -> list[SearchHit]:
+        return [_shown(hit, marker) for hit in hits]
+
+    if sum(len(hit.content) for hit in hits) > LONG:
+        return await asyncio.to_thread(mark)
+    return mark()
+
+
+def _shown(hit: Hit, marker: Marker) -> SearchHit:
     return SearchHit(
         hit.entry_id,
         hit.date,
@@ -177,5 +192,5 @@ def _shown(hit: Hit, wanted: Wanted) -> SearchHit:
         hit.mood,
         hit.tags,
         float(hit.score),
-        highlights(wanted.asked, hit.title, hit.content),
+        marker.highlights(hit.title, hit.content),
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from projections.journal.asked import Asked, Term, fits, nearly_fits
+from projections.journal.asked import Asked, fits, nearly_fits
 from projections.journal.language import Word, stem, words_in
 
 PIECES = 3
@@ -26,38 +26,52 @@ class Highlights(msgspec.Struct, frozen=True):
     content: list[str]
 
 
-def highlights(asked: Asked, title: str, content: str) -> Highlights:
-    """The whole title and some pieces of the content, each only if something in it is marked."""
-    in_title = marked(asked, title)
-    in_content = marked(asked, content)
-    pieces = [
-        _html(content, start, end, within) for start, end, within in _pieces(content, in_content)
-    ]
-    return Highlights([_html(title, 0, len(title), in_title)] if in_title else [], pieces)
+class Marker:
+    """Marks the hits of one search; each different word is judged once."""
 
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._words = [term for term in asked.terms if len(term.slots) == 1]
+        self._phrases = [term for term in asked.terms if len(term.slots) > 1]
+        self._judged: dict[str, bool] = {}
 
-def marked(asked: Asked, text: str) -> list[Word]:
-    """The words of a text that were asked for, in order; those of a phrase only where it stands."""
-    if not asked.terms:
-        return []
-    words = list(words_in(text))
-    stems = [stem(each.word, asked.language) for each in words]
-    found: set[int] = set()
-    for term in asked.terms:
-        if len(term.slots) == 1:
-            found.update(at for at, each in enumerate(words) if _is(term, each.word, asked))
-        else:
-            for at in range(len(words)):
-                if all(
-                    at + slot.after < len(words) and stems[at + slot.after] == slot.stem
-                    for slot in term.slots
-                ):
-                    found.update(at + slot.after for slot in term.slots)
-    return [words[at] for at in sorted(found)]
+    def highlights(self, title: str, content: str) -> Highlights:
+        """The whole title and pieces of the content, each only if something in it is marked."""
+        in_title, in_content = self.marked(title), self.marked(content)
+        return Highlights(
+            [_html(title, 0, len(title), in_title)] if in_title else [],
+            [_html(content, *piece) for piece in _pieces(content, in_content)],
+        )
 
+    def marked(self, text: str) -> list[Word]:
+        """The words that were asked for, in order; those of a phrase only where it stands."""
+        if not self._asked.terms:
+            return []
+        words = list(words_in(text))
+        found: set[int] = set()
+        if self._words:
+            found.update(at for at, each in enumerate(words) if self._is_one(each.word))
+        if self._phrases:
+            stems = [stem(each.word, self._asked.language) for each in words]
+            for term in self._phrases:
+                first, *rest = term.slots
+                for at, one in enumerate(stems):
+                    if one == first.stem and all(
+                        at + slot.after < len(stems) and stems[at + slot.after] == slot.stem
+                        for slot in rest
+                    ):
+                        found.update(at + slot.after for slot in term.slots)
+        return [words[at] for at in sorted(found)]
 
-def _is(term: Term, word: str, asked: Asked) -> bool:
-    return fits(term, word, asked.language) or nearly_fits(term, word, asked.language)
+    def _is_one(self, word: str) -> bool:
+        judged = self._judged.get(word)
+        if judged is None:
+            language = self._asked.language
+            judged = self._judged[word] = any(
+                fits(term, word, language) or nearly_fits(term, word, language)
+                for term in self._words
+            )
+        return judged
 
 
 def _pieces(text: str, words: Sequence[Word]) -> list[tuple[int, int, list[Word]]]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from projections.journal.asked import Slot, Term, understand
 from projections.journal.language import Language, fold, one_edit, stem, words_in
-from projections.journal.marking import highlights
+from projections.journal.marking import Marker
 from tests.support.found import distance
 
 _words = st.text("abc", max_size=5)
@@ -77,8 +77,8 @@ def test_a_quotation_mark_without_a_partner_means_nothing(q: str) -> None:
 
 def test_what_was_found_is_marked_and_the_rest_escaped() -> None:
     asked = understand('"lord of the admiralty" playhuose <b>', "en")
-    shown = highlights(
-        asked, "<Lord> & co", "A lord. The Lord High the Admiralty's <i>playhouses</i> Playhouse b"
+    shown = Marker(asked).highlights(
+        "<Lord> & co", "A lord. The Lord High the Admiralty's <i>playhouses</i> Playhouse b"
     )
     assert shown.title == []
     assert shown.content == [
