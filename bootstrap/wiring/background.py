@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -87,13 +88,19 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     # What is folded on another thread holds this one up for so long at most, each time it waits.
     sys.setswitchinterval(SWITCH)
     halt = threading.Event()
+    # Threads of their own: they never end, and the loop's few are for what does.
+    threads = ThreadPoolExecutor(len(runners), thread_name_prefix="runner")
     async with invalidating(settings):
-        working = [asyncio.ensure_future(asyncio.to_thread(each.run, halt)) for each in runners]
+        working = [asyncio.wrap_future(threads.submit(each.run, halt)) for each in runners]
         stopping = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        halt.set()
-        stopping.cancel()
+        ends: list[asyncio.Future[Any]] = [*working, stopping]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            halt.set()
+            stopping.cancel()
         await asyncio.gather(*working)
+    threads.shutdown()
 
 
 def here(series: str | None) -> Sequence[RowView[Any]]:
@@ -215,6 +222,9 @@ def worker(settings: Settings) -> None:
             infers=side.moods.learn,
         )
         at_once = asyncio.Semaphore(settings.worker_threads)
+        # Rebuilds and analyses take threads for as long as they last; others must find one, too.
+        spare = ThreadPoolExecutor(settings.worker_threads + SPARE_THREADS)
+        asyncio.get_running_loop().set_default_executor(spare)
         engine = DirectEngine(write_dsn_of(settings), side.keys, series_dsn_of(settings))
         tending = Tending(side.operations, engine, at_once)
         await closing.enter_async_context(side.tokens.keeping())

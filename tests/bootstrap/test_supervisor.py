@@ -63,6 +63,7 @@ def test_services_have_the_promised_shape_and_the_servers_own_pids(up: Up) -> No
         "owner_dsn",
         "redis_url",
         "search_url",
+        "timeseries_dsn",
         "processes",
     }
     assert services["gateway"] == up.gateway

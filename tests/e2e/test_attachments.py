@@ -87,6 +87,7 @@ def test_the_largest_file_goes_in_and_out_and_a_larger_one_does_not(
     assert memory(up, "read-api") - before_download < 24 * 1024 * 1024
 
     path = f"{entry}/attachments/{pending['id']}"
+    assert person.get(path, headers=token_of(done)).status_code == 200
     wait_until(lambda: person.get(path).json()["data"]["thumbnail_url"], what="it has a thumbnail")
     small = anonymous.get(person.get(path).json()["data"]["thumbnail_url"])
     assert small.headers["Content-Type"] == "image/webp"
