@@ -16,7 +16,7 @@ from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
 from bootstrap.wiring.databases import READ, read_dsn_of
-from bootstrap.wiring.handlers import totals_of
+from bootstrap.wiring.statistics import totals_of
 from bootstrap.wiring.write_side import WriteSide
 from projections.journal.days import Days
 from projections.reading import Reader

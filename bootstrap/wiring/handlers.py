@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any, cast
-from uuid import UUID
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
@@ -62,15 +60,14 @@ from adapters.tokens import KeyRing
 from bootstrap.engine import REBUILDABLE
 from bootstrap.settings import Settings
 from bootstrap.wiring.objects import Files
+from bootstrap.wiring.statistics import totals_of
 from bootstrap.wiring.write_side import WriteSide
 from commands.bus import Outcome
 from commands.github import GithubLogins
 from commands.logins import Logins
 from commands.ports import Context
 from commands.recovery import Recovery
-from projections.accounts.people import Totals
 from projections.following import Feed
-from projections.journal.days import streak_and_statistics
 from projections.journal.search import Search
 from projections.reading import Freshness, Reader, SeriesReader
 from read_api.journal_insights import Viewed
@@ -78,17 +75,6 @@ from read_api.shared import Shared
 from workers.broker import Offers
 from write_api.answering import Answering, Dispatch
 from write_api.logins import Visiting
-
-
-def totals_of(reader: Reader) -> Any:
-    """How the accounts' handlers get a person's statistics, which are the journal's."""
-
-    async def totals(user_id: UUID, today: date) -> Totals:
-        _, statistics = await streak_and_statistics(reader, user_id, today)
-        return statistics
-
-    return totals
-
 
 ERRORS: dict[type[Exception], Mapper] = {
     **write_api.journal.ERRORS,

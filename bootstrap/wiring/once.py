@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from adapters.homes import PostgresHomeless
 from adapters.tokens import KeyRing
-from bootstrap import demonstration, imports
+from bootstrap import demonstration
 from bootstrap.settings import Settings
 from bootstrap.wiring.reacting import begin_reactions
 from bootstrap.wiring.write_side import WriteSide
@@ -133,6 +133,9 @@ async def import_diary(
     settings: Settings, path: Path, email: str, tell: Callable[[Operation], None]
 ) -> Operation | None:
     """Import a file for the person with this address; None where there is nobody."""
+    # It brings a web framework along, for which no start should wait.
+    from bootstrap import imports  # noqa: PLC0415
+
     side = WriteSide(settings)
     async with side.opened():
         key = email_key(email)

@@ -20,7 +20,6 @@ from adapters.credentials import PostgresCredentials
 from adapters.departures import PostgresDepartures
 from adapters.event_store.store import PostgresEventStore
 from adapters.event_store.subject_keys import SubjectKeys
-from adapters.github import GithubOverHttp, PostgresGithubLinks
 from adapters.inspection import Inspector
 from adapters.keys import PostgresKeys
 from adapters.mail_tokens import PostgresMailTokens
@@ -130,6 +129,9 @@ class WriteSide:
         settings = self.settings
         if settings.github_client_id is None or settings.github_client_secret is None:
             return None
+        # Only where it is set up: its HTTP client takes each process 0.2 s to import.
+        from adapters.github import GithubOverHttp, PostgresGithubLinks  # noqa: PLC0415
+
         github = GithubOverHttp(
             settings.github_url, settings.github_client_id, settings.github_client_secret
         )
