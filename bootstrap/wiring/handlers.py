@@ -49,7 +49,7 @@ from adapters.event_store.store import PostgresEventStore
 from adapters.exports import PostgresExports
 from adapters.http.cursors import Cursors
 from adapters.http.errors import Mapper
-from adapters.http.health import health_handlers
+from adapters.http.health import Readiness, health_handlers
 from adapters.http.links import Links
 from adapters.http.pages import problem_handlers
 from adapters.keys import PostgresKeys
@@ -70,6 +70,7 @@ from commands.recovery import Recovery
 from projections.following import Feed
 from projections.journal.search import Search
 from projections.reading import Freshness, Reader, SeriesReader
+from read_api.console import routes as console
 from read_api.journal_insights import Viewed
 from read_api.shared import Shared
 from workers.broker import Offers
@@ -122,6 +123,7 @@ class Reading(msgspec.Struct, frozen=True):
     insights: Reader
     viewed: Viewed
     search: Search
+    readiness: Readiness
 
 
 def write_handlers(parts: Writing) -> list[HTTPRouteHandler]:
@@ -236,6 +238,7 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
         *read_api.ops.routes(parts.oversight, parts.cursors),
         *read_api.account_pages.routes(),
         *read_api.audit.routes(parts.audit, parts.freshness, parts.cursors),
+        *console.routes(parts.oversight, parts.audit, parts.readiness, parts.operations),
         *read_api.live.routes(parts.live, comment_every=parts.comment_every),
         *read_api.analytics.routes(
             parts.reader,

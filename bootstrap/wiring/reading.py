@@ -136,6 +136,7 @@ def read_api_app(settings: Settings) -> Any:
             # A time series, too, and asked for like an entry.
             insights=PipelineReader(reads if series.dsn is None else [series.reads]),
             search=index or PostgresSearch(PipelineReader([searching])),
+            readiness=readiness,
         )
     )
     documentation = openapi_handlers(described(settings), title="Mindstream", version="1")

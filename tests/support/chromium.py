@@ -32,16 +32,16 @@ class Chromium:
 
     def __init__(self, executable: Path, libraries: Path | None) -> None:
         self.executable = executable
-        self._env = dict(os.environ)
+        self.env = dict(os.environ)
         if libraries is not None:
-            self._env["LD_LIBRARY_PATH"] = f"{libraries}:{libraries / 'pulseaudio'}"
+            self.env["LD_LIBRARY_PATH"] = f"{libraries}:{libraries / 'pulseaudio'}"
 
     def open(self, url: str) -> tuple[str, list[str]]:
         """Load a page and run its scripts: the document as HTML, and the console's lines."""
         with tempfile.TemporaryDirectory(prefix="ms-chromium-") as profile:
             done = subprocess.run(
                 [self.executable, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", url],
-                env={**self._env, "HOME": profile},
+                env={**self.env, "HOME": profile},
                 capture_output=True,
                 text=True,
                 timeout=90,

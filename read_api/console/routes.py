@@ -1,0 +1,39 @@
+"""All of the console's calls together.
+
+Owns which pages there are. A page is its frame and its part; it stands here once both work.
+"""
+
+from __future__ import annotations
+
+from litestar.handlers import HTTPRouteHandler
+
+from adapters.http.health import Readiness
+from projections.ops.audit import AuditLog
+from projections.oversight import Oversight
+from read_api.console import lists, pages, parts
+from read_api.console.pages import Place
+from read_api.console.trends import Trends
+from read_api.console.writing import environment
+from read_api.operations import Showing
+
+PLACES = (
+    Place("overview", "/ops", "Overview"),
+    Place("projections", "/ops/projections", "Projections"),
+    Place("quarantine", "/ops/quarantine", "Quarantine"),
+    Place("events", "/ops/events", "Events"),
+    Place("operations", "/ops/operations", "Operations"),
+    Place("audit", "/ops/audit", "Audit log"),
+)
+
+
+def routes(
+    oversight: Oversight, audit: AuditLog, readiness: Readiness, operations: Showing
+) -> list[HTTPRouteHandler]:
+    """The handlers."""
+    templates = environment()
+    easel = parts.Easel(templates)
+    return [
+        *pages.routes(templates, PLACES),
+        *parts.routes(easel, oversight, audit, readiness, Trends()),
+        *lists.routes(easel, oversight, audit, operations),
+    ]

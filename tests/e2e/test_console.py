@@ -1,0 +1,219 @@
+"""The operators' console: who is shown what, and how it is used in a real browser."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import psycopg
+import pytest
+
+from tests.e2e.conftest import OPERATOR
+from tests.support.axe import axe, serious
+from tests.support.chromium import NotToBeHad, chromium
+from tests.support.driven import Page, driven
+from tests.support.people import PASSWORD, People, Person
+from tests.support.upped import Up
+
+PARTS = ("overview", "projections", "quarantine", "events", "operations", "audit")
+READY = "document.querySelector('#part:not([hidden]) h1')"
+
+
+@pytest.fixture(scope="module")
+def operator(people: People) -> Person:
+    return people.log_in(*OPERATOR)
+
+
+@pytest.fixture
+def parked(up: Up) -> Iterator[str]:
+    """An event in quarantine."""
+    item = str(uuid.uuid4())
+    with psycopg.connect(up.services()["owner_dsn"]) as connection:
+        connection.execute(
+            "INSERT INTO projection_quarantine (id, projection, stream_id, position, topic, error,"
+            " state) VALUES (%s, 'no.such', '<b>x</b>', 1, 'x.Y.v1', 'ValueError', 'parked')",
+            (item,),
+        )
+    yield item
+    with psycopg.connect(up.services()["owner_dsn"]) as connection:
+        connection.execute("DELETE FROM projection_quarantine WHERE id = %s", (item,))
+
+
+def test_the_frame_is_the_same_for_everybody(
+    anonymous: httpx.Client, operator: Person, person: Person
+) -> None:
+    seen = {client.get("/ops").text for client in (anonymous, operator.http, person.http)}
+    [frame] = seen
+    policy = anonymous.get("/ops").headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<script>|<style|style=|\son\w+=", frame)
+    for path in re.findall(r'(?:href|src)="(/[^"]*)"', frame):
+        answer = anonymous.get(path)
+        assert answer.status_code == 200, path
+        if path.startswith("/assets/"):
+            assert "immutable" in answer.headers["cache-control"]
+    assert anonymous.get("/ops/nothing").status_code == 404
+    assert anonymous.get("/assets/nothing.css").status_code == 404
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_are_for_operators(
+    anonymous: httpx.Client, operator: Person, person: Person, part: str
+) -> None:
+    path = f"/ops/parts/{part}"
+    assert anonymous.get(path).status_code == 401
+    assert person.get(path).status_code == 403
+    shown = operator.get(path)
+    assert shown.status_code == 200
+    assert "<h1>" in shown.text
+    assert operator.get(path + "?nonsense=1").status_code == 422
+
+
+def test_what_does_not_exist_is_404(operator: Person) -> None:
+    nobody = uuid.uuid4()
+    for asked in ("projections?name=no", f"quarantine?id={nobody}", f"operations?id={nobody}",
+                  "events?position=99999999999"):  # fmt: skip
+        assert operator.get(f"/ops/parts/{asked}").status_code == 404, asked
+    assert operator.get(f"/ops/parts/operations?below_id={nobody}").status_code == 422
+
+
+def test_a_stream_is_shown_version_by_version_without_what_was_written(
+    operator: Person, person: Person
+) -> None:
+    secret = "a word that nobody else may read"
+    entry = person.write("2026-03-01", title=secret).json()["data"]
+    changed = person.patch(
+        f"/v1/journal/entries/{entry['id']}", {"mood": "happy"}, entry["version"]
+    )
+    assert changed.status_code == 200
+    stream = f"journal.entry-{entry['id']}"
+    shown = operator.get("/ops/parts/events", params={"stream_id": stream}).text
+    assert shown.count("<b>1</b>") == shown.count("<b>2</b>") == 1
+    assert secret not in shown
+    [position] = re.findall(r'/ops/events\?position=(\d+)">journal.EntryWritten', shown)
+    one = operator.get("/ops/parts/events", params={"position": position}).text
+    assert "What began with the same request" in one
+    assert secret not in one
+    listed = operator.get("/ops/parts/events", params={"topic": "journal.EntryWritten"}).text
+    assert "journal.EntryWritten.v1" in listed
+    assert "accounts." not in listed.replace("/ops/events?stream_id=accounts", "")
+
+
+def test_pages_of_events_follow_each_other(operator: Person, person: Person) -> None:
+    for day in range(1, 29):
+        person.write(f"2026-02-{day:02}")
+    first = operator.get("/ops/parts/events").text
+    [before] = re.findall(r'href="/ops/events\?before=(\d+)"', first)
+    second = operator.get("/ops/parts/events", params={"before": before}).text
+    of = [{int(each) for each in re.findall(r"\?position=(\d+)", html)} for html in (first, second)]
+    assert len(of[0]) == len(of[1]) == 25
+    assert min(of[0]) == max(of[1]) + 1
+
+
+def test_what_lies_in_the_store_is_no_markup(operator: Person, parked: str) -> None:
+    listed = operator.get("/ops/parts/quarantine").text
+    one = operator.get(f"/ops/parts/quarantine?id={parked}").text
+    assert "<b>x</b>" not in listed + one
+    assert "&lt;b&gt;x&lt;/b&gt;" in one
+
+
+@pytest.fixture
+async def page(up: Up) -> AsyncIterator[Page]:
+    """A browser at the console's door."""
+    try:
+        browser = chromium()
+    except NotToBeHad as reason:
+        pytest.skip(str(reason))
+    async with driven(browser) as found:
+        await found.look(1440, dark=False)
+        await found.go(f"{up.gateway}/ops", "!document.querySelector('#door').hidden")
+        yield found
+
+
+async def log_in(page: Page, email: str, password: str) -> None:
+    """By the keyboard alone, as everything here."""
+    await page.until("document.activeElement.id == 'email'")
+    await page.type(email)
+    await page.press("Tab", 9)
+    await page.type(password)
+    await page.press("Enter", 13, "\r")
+
+
+async def enter_on(page: Page, selector: str) -> None:
+    await page.js(f"document.querySelector({selector!r}).focus()")
+    await page.press("Enter", 13, "\r")
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+@pytest.mark.timeout(400)
+async def test_an_operator_pauses_a_projection_and_finds_it_in_the_audit_log(
+    page: Page, up: Up, operator: Person
+) -> None:
+    await log_in(page, OPERATOR[0], "not this one")
+    await page.until("document.querySelector('#fault').textContent != ''")
+    await page.js(
+        "document.querySelector('#login').reset(), document.querySelector('#email').focus()"
+    )
+    await log_in(page, *OPERATOR)
+    await page.until(READY)
+    assert await page.js("document.querySelector('h1').textContent") == "Overview"
+    assert await page.js("document.cookie") == ""
+
+    await page.go(f"{up.gateway}/ops/projections?name=journal.tags", READY)
+    for verb, state in (("pause", "paused"), ("resume", "live")):
+        await enter_on(page, f"#open-{verb}")
+        await page.until(f"document.querySelector('#{verb}').open")
+        await enter_on(page, f"#{verb} [type=submit]")
+        await page.until(f"document.querySelector('.head .badge').textContent == '{state}'")
+    shown = operator.get("/ops/parts/audit", params={"target": "journal.tags"}).text
+    assert "projection.pause" in shown
+    assert "projection.resume" in shown
+
+    await enter_on(page, "#leave")
+    await page.until("!document.querySelector('#door').hidden")
+    assert await page.js("sessionStorage.length") == 0
+    assert page.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+@pytest.mark.timeout(400)
+async def test_whoever_is_no_operator_is_told_so(page: Page, person: Person) -> None:
+    await log_in(page, person.email, PASSWORD)
+    await page.until("!document.querySelector('#barred').hidden")
+    assert page.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+@pytest.mark.timeout(400)
+async def test_pages_are_usable_in_every_light_and_width(page: Page, up: Up, parked: str) -> None:
+    try:
+        script = axe()
+    except NotToBeHad as reason:
+        pytest.skip(str(reason))
+    assert await serious(page, script) == []
+    await log_in(page, *OPERATOR)
+    await page.until(READY)
+    queries = [
+        "",
+        "/projections",
+        "/projections?name=journal.entries",
+        "/quarantine",
+        f"/quarantine?id={parked}",
+        "/events",
+        "/events?position=1",
+        "/operations",
+        "/audit",
+    ]
+    for query in queries:
+        for width, dark in ((1440, True), (390, False)):
+            await page.look(width, dark=dark)
+            await page.go(f"{up.gateway}/ops{query}", READY)
+            assert await page.js("document.documentElement.scrollWidth <= innerWidth"), query
+            assert await serious(page, script) == [], (query, width)
+    assert page.complaints == []
