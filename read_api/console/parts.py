@@ -25,6 +25,7 @@ from adapters.http.problems import Problem
 from adapters.http.responses import Answer, page
 from adapters.http.validation import query
 from domain.operation import REBUILD
+from domain.operation import Operation as Done
 from projections.engine.telemetry import ProjectionStatus
 from projections.ops.audit import AuditFilter, AuditLog, Requested, RequestFilter
 from projections.oversight import ItemFilter, OperationFilter, Oversight
@@ -151,7 +152,7 @@ def routes(
         rebuilds = await oversight.operations(
             OperationFilter(kind=REBUILD), below=None, limit=ENOUGH
         )
-        results = [each for each in rebuilds if _is_about(each.result, one.name)]
+        results = [each for each in map(_read, rebuilds) if _is_about(each.result, one.name)]
         return {
             "one": one,
             "trends": trends,
@@ -189,6 +190,13 @@ def traffic(requests: Sequence[Requested]) -> Traffic:
 def _quantile(ordered: Sequence[float], share: float) -> float | None:
     """The smallest of the values that ``share`` of them do not exceed."""
     return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
+
+
+def _read(operation: Done) -> Done:
+    """The operation with its result as values; the store hands it out as it lies there."""
+    if not isinstance(operation.result, msgspec.Raw):
+        return operation
+    return msgspec.structs.replace(operation, result=msgspec.json.decode(operation.result))
 
 
 def _is_about(result: object, name: str) -> bool:

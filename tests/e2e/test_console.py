@@ -102,6 +102,19 @@ def test_a_stream_is_shown_version_by_version_without_what_was_written(
     assert "accounts." not in listed.replace("/ops/events?stream_id=accounts", "")
 
 
+def test_a_rebuild_is_shown_and_foretells_the_next_one(operator: Person, person: Person) -> None:
+    person.write("2026-03-02", tags=["x"])
+    accepted = operator.post("/v1/ops/projections/journal.tags/rebuild", {})
+    operation, _ = operator.ended(accepted.headers["Location"])
+    assert operation["state"] == "succeeded", operation
+    shown = operator.get("/ops/parts/projections?name=journal.tags").text
+    result = operation["result"]
+    assert f'data-label="Generation">{result["generation"]}</td>' in shown
+    assert "at the pace of the last one" in shown
+    one = operator.get("/ops/parts/operations", params={"id": operation["id"]}).text
+    assert "checksum_live" in one
+
+
 def test_pages_of_events_follow_each_other(operator: Person, person: Person) -> None:
     for day in range(1, 29):
         person.write(f"2026-02-{day:02}")
