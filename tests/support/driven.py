@@ -60,9 +60,10 @@ class Page:
         return done["result"].get("value")
 
     async def until(self, condition: str) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true; what it looks at may not be there yet."""
+        tried = f"(() => {{ try {{ return Boolean({condition}) }} catch {{ return false }} }})()"
         async with asyncio.timeout(PATIENCE):
-            while not await self.js(f"Boolean({condition})"):  # noqa: ASYNC110  the page tells nobody
+            while not await self.js(tried):  # noqa: ASYNC110  the page tells nobody
                 await asyncio.sleep(0.05)
 
     async def go(self, url: str, condition: str = "true") -> None:
