@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.problems import Problem, invalid
 from domain.faults import Fault
@@ -22,7 +21,7 @@ from domain.operation import is_operators
 from projections.engine.quarantine import State
 from projections.ops.audit import AuditFilter, AuditLog, Category
 from projections.oversight import EventFilter, EventShown, ItemFilter, OperationFilter, Oversight
-from read_api.console.parts import AnyRequest, Easel, Text
+from read_api.console.parts import AnyRequest, Part, Text
 from read_api.operations import Showing
 
 Position = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -179,16 +178,14 @@ class Lists:
         return {"asked": asked, "items": found[:PAGE], "more": len(found) > PAGE}
 
 
-def routes(
-    easel: Easel, oversight: Oversight, audit: AuditLog, operations: Showing
-) -> list[HTTPRouteHandler]:
-    """The handlers."""
+def parts(oversight: Oversight, audit: AuditLog, operations: Showing) -> list[Part]:
+    """Quarantine, events, operations and the audit log."""
     lists = Lists(oversight, audit, operations)
     return [
-        easel.part("quarantine", "Quarantine", QuarantineQuery, lists.quarantine),
-        easel.part("events", "Events", EventsQuery, lists.events),
-        easel.part("operations", "Operations and jobs", OperationsQuery, lists.operations),
-        easel.part("audit", "Audit log", AuditQuery, lists.audit),
+        Part("quarantine", QuarantineQuery, lists.quarantine),
+        Part("events", EventsQuery, lists.events),
+        Part("operations", OperationsQuery, lists.operations),
+        Part("audit", AuditQuery, lists.audit),
     ]
 
 

@@ -21,7 +21,7 @@ from adapters.http.problems import Problem
 from adapters.http.responses import Answer, page
 from read_api.console.writing import ASSETS, FILES
 
-PARTS = "/ops/parts/"
+PARTS = "/v1/ops/console/"
 TAGS = ("Console",)
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "

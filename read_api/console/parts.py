@@ -1,6 +1,6 @@
 """What the server draws for an operator: the overview and the projections.
 
-Owns the calls below ``/ops/parts/`` that the frame's script makes. Each needs ``ops:read`` and is
+Owns the call ``/v1/ops/console/{page}`` that the frame's script makes. It needs ``ops:read`` and is
 checked each time, so that a login that ends sees no more.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -39,7 +39,7 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 ENOUGH = 100
 """More open items than that are counted as so many and more."""
-_ENDLESS = ("/v1/stream", "/v1/ws", "/ops")
+_LEFT_OUT = ("/v1/stream", "/v1/ws", pages.PARTS)
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,53 +55,56 @@ class ProjectionsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 Drawing = Callable[[AnyRequest, Any], Awaitable[dict[str, Any]]]
 
 
-class Easel:
-    """Makes the handler of a part out of its template and what is to be in it."""
+class Part(msgspec.Struct, frozen=True):
+    """A part: its name and its template's, the parameters it takes, what gathers its values."""
 
-    def __init__(self, templates: Environment) -> None:
-        self._templates = templates
+    name: str
+    asked: Any
+    draw: Drawing
 
-    def part(self, name: str, title: str, asked: Any, draw: Drawing) -> HTTPRouteHandler:
-        """``draw`` gives the template ``<name>.html`` its values."""
 
-        @get(
-            pages.PARTS + name,
-            opt={
-                OPT: Operation(
-                    summary=f"The console's page: {title.lower()}",
-                    description="A piece of HTML for the console's script.",
-                    tags=pages.TAGS,
-                    query=asked,
-                    enveloped=False,
-                    response=str,
-                    response_media_type="text/html",
-                    problems=("NOT_FOUND", "VALIDATION_FAILED"),
-                    open=False,
-                    permission=PERMISSION,
-                    keys=False,
-                    operation_id=f"console_part_{name}",
-                )
-            },
-        )
-        async def show(request: AnyRequest) -> Answer:
-            principal = require(request, PERMISSION)
-            values = await draw(request, query(request, asked))
-            html = self._templates.get_template(f"{name}.html").render(
-                may_write=WRITE in principal.permissions, **values
+def handler(templates: Environment, parts: Iterable[Part]) -> HTTPRouteHandler:
+    """The handler of all parts."""
+    by_name = {part.name: part for part in parts}
+
+    @get(
+        pages.PARTS + "{page:str}",
+        opt={
+            OPT: Operation(
+                summary="What a page of the console shows",
+                description="A piece of HTML for the console's script.",
+                tags=pages.TAGS,
+                enveloped=False,
+                response=str,
+                response_media_type="text/html",
+                problems=("NOT_FOUND", "VALIDATION_FAILED"),
+                permission=PERMISSION,
+                keys=False,
+                operation_id="console_part",
             )
-            return page(html, csp=CSP)
+        },
+    )
+    async def show(request: AnyRequest) -> Answer:
+        principal = require(request, PERMISSION)
+        part = by_name.get(request.path_params["page"])
+        if part is None:
+            raise Problem("NOT_FOUND")
+        values = await part.draw(request, query(request, part.asked))
+        html = templates.get_template(f"{part.name}.html").render(
+            may_write=WRITE in principal.permissions, **values
+        )
+        return page(html, csp=CSP)
 
-        return show
+    return show
 
 
-def routes(
-    easel: Easel,
+def parts(
     oversight: Oversight,
     audit: AuditLog,
     readiness: Readiness,
     trends: Trends,
-) -> list[HTTPRouteHandler]:
-    """The handlers."""
+) -> list[Part]:
+    """Overview and projections."""
 
     async def statuses() -> Sequence[ProjectionStatus]:
         found = await oversight.projections()
@@ -161,8 +164,8 @@ def routes(
         }
 
     return [
-        easel.part("overview", "Overview", NoQuery, overview),
-        easel.part("projections", "Projections", ProjectionsQuery, projections),
+        Part("overview", NoQuery, overview),
+        Part("projections", ProjectionsQuery, projections),
     ]
 
 
@@ -177,7 +180,7 @@ class Traffic(msgspec.Struct, frozen=True):
 
 def traffic(requests: Sequence[Requested]) -> Traffic:
     """What clients met with; streams that stay open and the console's own calls left out."""
-    counted = [each for each in requests if not each.route.startswith(_ENDLESS)]
+    counted = [each for each in requests if not each.route.startswith(_LEFT_OUT)]
     times = sorted(each.duration_ms for each in counted)
     return Traffic(
         len(times),

@@ -31,9 +31,8 @@ def routes(
 ) -> list[HTTPRouteHandler]:
     """The handlers."""
     templates = environment()
-    easel = parts.Easel(templates)
-    return [
-        *pages.routes(templates, PLACES),
-        *parts.routes(easel, oversight, audit, readiness, Trends()),
-        *lists.routes(easel, oversight, audit, operations),
+    drawn = [
+        *parts.parts(oversight, audit, readiness, Trends()),
+        *lists.parts(oversight, audit, operations),
     ]
+    return [*pages.routes(templates, PLACES), parts.handler(templates, drawn)]

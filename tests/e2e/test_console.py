@@ -63,7 +63,7 @@ def test_the_frame_is_the_same_for_everybody(
 def test_parts_are_for_operators(
     anonymous: httpx.Client, operator: Person, person: Person, part: str
 ) -> None:
-    path = f"/ops/parts/{part}"
+    path = f"/v1/ops/console/{part}"
     assert anonymous.get(path).status_code == 401
     assert person.get(path).status_code == 403
     shown = operator.get(path)
@@ -76,8 +76,8 @@ def test_what_does_not_exist_is_404(operator: Person) -> None:
     nobody = uuid.uuid4()
     for asked in ("projections?name=no", f"quarantine?id={nobody}", f"operations?id={nobody}",
                   "events?position=99999999999"):  # fmt: skip
-        assert operator.get(f"/ops/parts/{asked}").status_code == 404, asked
-    assert operator.get(f"/ops/parts/operations?below_id={nobody}").status_code == 422
+        assert operator.get(f"/v1/ops/console/{asked}").status_code == 404, asked
+    assert operator.get(f"/v1/ops/console/operations?below_id={nobody}").status_code == 422
 
 
 def test_a_stream_is_shown_version_by_version_without_what_was_written(
@@ -90,14 +90,14 @@ def test_a_stream_is_shown_version_by_version_without_what_was_written(
     )
     assert changed.status_code == 200
     stream = f"journal.entry-{entry['id']}"
-    shown = operator.get("/ops/parts/events", params={"stream_id": stream}).text
+    shown = operator.get("/v1/ops/console/events", params={"stream_id": stream}).text
     assert shown.count("<b>1</b>") == shown.count("<b>2</b>") == 1
     assert secret not in shown
     [position] = re.findall(r'/ops/events\?position=(\d+)">journal.EntryWritten', shown)
-    one = operator.get("/ops/parts/events", params={"position": position}).text
+    one = operator.get("/v1/ops/console/events", params={"position": position}).text
     assert "What began with the same request" in one
     assert secret not in one
-    listed = operator.get("/ops/parts/events", params={"topic": "journal.EntryWritten"}).text
+    listed = operator.get("/v1/ops/console/events", params={"topic": "journal.EntryWritten"}).text
     assert "journal.EntryWritten.v1" in listed
     assert "accounts." not in listed.replace("/ops/events?stream_id=accounts", "")
 
@@ -107,28 +107,28 @@ def test_a_rebuild_is_shown_and_foretells_the_next_one(operator: Person, person:
     accepted = operator.post("/v1/ops/projections/journal.tags/rebuild", {})
     operation, _ = operator.ended(accepted.headers["Location"])
     assert operation["state"] == "succeeded", operation
-    shown = operator.get("/ops/parts/projections?name=journal.tags").text
+    shown = operator.get("/v1/ops/console/projections?name=journal.tags").text
     result = operation["result"]
     assert f'data-label="Generation">{result["generation"]}</td>' in shown
     assert "at the pace of the last one" in shown
-    one = operator.get("/ops/parts/operations", params={"id": operation["id"]}).text
+    one = operator.get("/v1/ops/console/operations", params={"id": operation["id"]}).text
     assert "checksum_live" in one
 
 
 def test_pages_of_events_follow_each_other(operator: Person, person: Person) -> None:
     for day in range(1, 29):
         person.write(f"2026-02-{day:02}")
-    first = operator.get("/ops/parts/events").text
+    first = operator.get("/v1/ops/console/events").text
     [before] = re.findall(r'href="/ops/events\?before=(\d+)"', first)
-    second = operator.get("/ops/parts/events", params={"before": before}).text
+    second = operator.get("/v1/ops/console/events", params={"before": before}).text
     of = [{int(each) for each in re.findall(r"\?position=(\d+)", html)} for html in (first, second)]
     assert len(of[0]) == len(of[1]) == 25
     assert min(of[0]) == max(of[1]) + 1
 
 
 def test_what_lies_in_the_store_is_no_markup(operator: Person, parked: str) -> None:
-    listed = operator.get("/ops/parts/quarantine").text
-    one = operator.get(f"/ops/parts/quarantine?id={parked}").text
+    listed = operator.get("/v1/ops/console/quarantine").text
+    one = operator.get(f"/v1/ops/console/quarantine?id={parked}").text
     assert "<b>x</b>" not in listed + one
     assert "&lt;b&gt;x&lt;/b&gt;" in one
 
@@ -182,7 +182,7 @@ async def test_an_operator_pauses_a_projection_and_finds_it_in_the_audit_log(
         await page.until(f"document.querySelector('#{verb}').open")
         await enter_on(page, f"#{verb} [type=submit]")
         await page.until(f"document.querySelector('.head .badge').textContent == '{state}'")
-    shown = operator.get("/ops/parts/audit", params={"target": "journal.tags"}).text
+    shown = operator.get("/v1/ops/console/audit", params={"target": "journal.tags"}).text
     assert "projection.pause" in shown
     assert "projection.resume" in shown
 

@@ -85,7 +85,7 @@ def asked(route: str, ms: float, status: int = 200) -> Requested:
 
 def test_traffic_is_what_clients_met_with() -> None:
     requests = [asked("/v1/me", ms) for ms in range(1, 21)]
-    requests += [asked("/v1/stream", 60_000), asked("/ops/parts/overview", 900)]
+    requests += [asked("/v1/stream", 60_000), asked("/v1/ops/console/overview", 900)]
     found = traffic([*requests, asked("/v1/me", 30, 503)])
     assert (found.requests, found.p50, found.p95, found.failed) == (21, 11, 20, 1)
     nothing = traffic([])
