@@ -187,12 +187,15 @@ def test_an_interrupted_command_leaves_the_rebuild_running(
         query = {"kind": "projection.rebuild", "limit": 1}
 
         def running() -> bool:
-            newest = operator.get("/v1/ops/operations", params=query).json()["data"][0]
-            return newest["state"] == "running"
+            newest = operator.get("/v1/ops/operations", params=query).json()["data"]
+            return [one["state"] for one in newest] == ["running"]
 
-        wait_until(running, what="a worker has it")
-        waiting.send_signal(signal.SIGINT)
-        _, said = waiting.communicate(timeout=20)
+        try:
+            wait_until(running, what="a worker has it")
+            waiting.send_signal(signal.SIGINT)
+            _, said = waiting.communicate(timeout=20)
+        finally:
+            waiting.kill()
         assert waiting.returncode == 130, said
         assert "goes on" in said
         newest = operator.get("/v1/ops/operations", params=query).json()["data"][0]
