@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,6 @@ from bootstrap.wiring.write_side import WriteSide
 from commands.departure import Departed, ask_for_erasures
 from domain.operation import ERASURE, NewOperation
 from projections.engine.runner import Runner
-from projections.engine.view import RowView
 from projections.ops.audit import cutoff
 from workers.broker import Offers, OnLoop, redis_broker, work
 from workers.changed import rebuild_changed
@@ -70,18 +69,22 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     dsn = write_dsn_of(settings)
     keys = subject_keys_of(settings)
     AUDIT.keep_days = settings.audit_retention_days
-    series = series_dsn_of(settings)
-    ours = here(series)
+    ours = [view for view in VIEWS if view.store != "timeseries"]
+    inside = [view for view in ours if view.outside is None]
     runners = [
         Runner(rows, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT)
         for rows, source, views in (
-            (dsn, PostgresSource, [view for view in ours if not view.with_metadata | view.apart]),
+            (dsn, PostgresSource, [one for one in inside if not one.with_metadata | one.apart]),
             # On threads of their own: what few need must not slow what people wait for.
-            (dsn, SourceWithMetadata, [view for view in ours if view.with_metadata]),
-            (dsn, PostgresSource, [view for view in ours if view.apart and view.outside is None]),
+            (dsn, SourceWithMetadata, [one for one in inside if one.with_metadata]),
+            (dsn, PostgresSource, [one for one in inside if one.apart]),
             # And a store that is away holds up nobody else.
-            (dsn, PostgresSource, [view for view in ours if view.outside is not None]),
-            (series or dsn, PostgresSource, [view for view in VIEWS if view not in ours]),
+            (dsn, PostgresSource, [one for one in ours if one.outside is not None]),
+            (
+                series_dsn_of(settings) or dsn,
+                PostgresSource,
+                [one for one in VIEWS if one.store == "timeseries"],
+            ),
         )
         if views
     ]
@@ -101,11 +104,6 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
             stopping.cancel()
         await asyncio.gather(*working)
     threads.shutdown()
-
-
-def here(series: str | None) -> Sequence[RowView[Any]]:
-    """The views whose rows lie in the event store's database."""
-    return VIEWS if series is None else [view for view in VIEWS if view.store != "timeseries"]
 
 
 async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
