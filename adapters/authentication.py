@@ -23,6 +23,7 @@ from adapters.credentials import CHANNEL
 from adapters.http.context import unauthenticated
 from adapters.http.principal import Authenticator, Headers, Principal
 from adapters.http.problems import Problem
+from adapters.postgres.listening import heed
 from adapters.standing import Closed
 from adapters.tokens import LIFETIME, Claims, Expired, KeyRing, Refused, UnknownKey
 
@@ -34,7 +35,6 @@ _REMEMBERED = LIFETIME + 300
 """Seconds for which an ended login's tokens may still look good, and a margin."""
 _KEYS = 5.0
 """Seconds between looks for new signing keys."""
-_AGAIN = 0.5
 
 
 class Endings(Protocol):
@@ -74,7 +74,8 @@ class EndedLogins:
             psycopg.Error: the database does not answer.
         """
         await self.poll()
-        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
+        listening = heed(self._dsn, CHANNEL, self._heard, role=self._role, name="logins")
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(listening)]
 
     async def close(self) -> None:
         """Stop looking."""
@@ -99,21 +100,9 @@ class EndedLogins:
             except (psycopg.Error, OSError) as error:
                 log.warning("logins_not_polled", reason=type(error).__name__)
 
-    async def _listen(self) -> None:
-        while True:
-            with contextlib.suppress(psycopg.Error, OSError):
-                async with await psycopg.AsyncConnection.connect(
-                    self._dsn,
-                    autocommit=True,
-                    connect_timeout=5,
-                    options=f"-c role={self._role}",
-                    application_name=f"{self._role}-logins",
-                ) as connection:
-                    await connection.execute(f"LISTEN {CHANNEL}")
-                    async for notice in connection.notifies():
-                        with contextlib.suppress(ValueError):
-                            self.add(UUID(notice.payload))
-            await asyncio.sleep(_AGAIN)  # polling goes on meanwhile
+    def _heard(self, payload: str) -> None:
+        with contextlib.suppress(ValueError):
+            self.add(UUID(payload))
 
 
 class TokenAuthenticator:

@@ -17,6 +17,7 @@ import psycopg
 import structlog
 
 from adapters.keys import CHANNEL
+from adapters.postgres.listening import heed
 from adapters.postgres.pipeline import Pipeline, Statement
 
 log = structlog.get_logger()
@@ -94,7 +95,10 @@ class Standing:
         """
         self._others_from = await self._head()
         await self.poll()
-        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
+        listening = heed(
+            self._dsn, CHANNEL, lambda _: self._look.set(), role=self._role, name="standing"
+        )
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(listening)]
 
     async def close(self) -> None:
         """Stop looking."""
@@ -139,18 +143,3 @@ class Standing:
             except (psycopg.Error, OSError) as error:
                 log.warning("standing_not_polled", reason=type(error).__name__)
                 await asyncio.sleep(_AGAIN)
-
-    async def _listen(self) -> None:
-        while True:
-            with contextlib.suppress(psycopg.Error, OSError):
-                async with await psycopg.AsyncConnection.connect(
-                    self._dsn,
-                    autocommit=True,
-                    connect_timeout=5,
-                    options=f"-c role={self._role}",
-                    application_name=f"{self._role}-standing",
-                ) as connection:
-                    await connection.execute(f"LISTEN {CHANNEL}")
-                    async for _ in connection.notifies():
-                        self._look.set()
-            await asyncio.sleep(_AGAIN)  # polling goes on meanwhile

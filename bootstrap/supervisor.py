@@ -14,7 +14,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import psutil
@@ -66,6 +66,25 @@ def up(settings: Settings, *, as_json: bool = False) -> int:
         _end_left_overs(places)
         _check_port(settings.port)
         return asyncio.run(Supervisor(settings, places, as_json=as_json).run())
+
+
+class FetchedServer(Protocol):
+    """A server of ``bootstrap.fetching``, ready to be run."""
+
+    def prepare(self) -> None:
+        """Make what it needs on the disk; raises ``CannotStart``."""
+        ...
+
+    def command(self) -> Command:
+        """How it is started."""
+        ...
+
+    def answers(self) -> bool:
+        """Whether it takes requests."""
+        ...
+
+
+_Fetched = TypeVar("_Fetched", bound=FetchedServer)
 
 
 class Supervisor:
@@ -145,39 +164,40 @@ class Supervisor:
 
     async def _full(self, given: Settings) -> Settings:
         """With ``full``, start what can be had of the real servers; the settings that name them."""
+        logs = self._places.log
         if given.full and given.timeseries_dsn is None:
             self._say("Looking for TimescaleDB, which may have to be fetched …")
+            data = data_name(self._places.home)
             try:
-                log = self._places.log / "timescaledb.log"
-                server = await asyncio.to_thread(TimescaleDB, data_name(self._places.home), log)
-                await self._add(
-                    Service(
-                        name="timescaledb",
-                        command=server.command,
-                        prepare=server.prepare,
-                        ready=server.answers,
-                    )
+                server = await self._fetched(
+                    "timescaledb", lambda: TimescaleDB(data, logs / "timescaledb.log")
                 )
                 given = msgspec.structs.replace(given, timeseries_dsn=server.dsn)
             except (NotToBeHad, CannotStart) as reason:
                 self._say(f"Time series stay in PostgreSQL: {reason}")
         if given.full and given.search_url is None:
             self._say("Looking for OpenSearch, which may have to be fetched …")
+            folder = self._places.home / "opensearch"
             try:
-                log = self._places.log / "opensearch.log"
-                node = await asyncio.to_thread(OpenSearch, self._places.home / "opensearch", log)
-                await self._add(
-                    Service(
-                        name="opensearch",
-                        command=node.command,
-                        prepare=node.prepare,
-                        ready=node.answers,
-                    )
+                node = await self._fetched(
+                    "opensearch", lambda: OpenSearch(folder, logs / "opensearch.log")
                 )
                 given = msgspec.structs.replace(given, search_url=node.url)
             except (NotToBeHad, CannotStart) as reason:
                 self._say(f"PostgreSQL searches: {reason}")
         return given
+
+    async def _fetched(self, name: str, fetch: Callable[[], _Fetched]) -> _Fetched:
+        """Fetch a server, and run it until everything ends.
+
+        Raises:
+            NotToBeHad, CannotStart
+        """
+        server = await asyncio.to_thread(fetch)
+        await self._add(
+            Service(name=name, command=server.command, prepare=server.prepare, ready=server.answers)
+        )
+        return server
 
     def _roles(self) -> list[Service]:
         settings = self._settings
@@ -317,7 +337,7 @@ class Supervisor:
         self._say("Stopped.")
 
 
-_ENDS = ("gateway", "postgres", "valkey", "timescaledb")
+_ENDS = ("gateway", "postgres", "valkey", "timescaledb", "opensearch")
 
 
 async def _together(*steps: Coroutine[Any, Any, object]) -> None:

@@ -24,8 +24,9 @@ from adapters.http.responses import Answer, ok
 from adapters.http.validation import DEFAULT_LIMIT, Limit, query
 from domain.faults import Fault
 from domain.journal.events import Mood
+from domain.journal.languages import Language
 from projections.journal.asked import MAX_Q, MAX_TERMS, Place, Wanted, understand
-from projections.journal.language import Language, language_of
+from projections.journal.language import language_of
 from projections.journal.marking import Highlights, Marker
 from projections.journal.search import LANGUAGE, Count, Hit, Search, SearchUnavailable
 from projections.reading import Freshness, Reader

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
-from commands.mail import Letter, Mailer, MailUnavailable
+from commands.mail import Mailer
 from commands.ports import EventStore
 from commands.recovery import MailTokens, Purpose
 from domain.accounts.events import (
@@ -25,7 +25,8 @@ from domain.accounts.person import Person
 from domain.event import Event, Recorded
 from domain.reaction import Effect
 from workers.accounts_letters import Template, written
-from workers.reactions import Reaction, Unavailable
+from workers.posting import post
+from workers.reactions import Reaction
 
 PATHS: dict[Purpose, str] = {
     "verify_email": "/account/verify-email",
@@ -78,21 +79,7 @@ class AccountsMail(Reaction):
             # Behind the #, a token is in no server's log.
             values |= {"token": token, "link": f"{self._public_url}{PATHS[purpose]}#token={token}"}
         text = written(template, person.language, values)
-        letter = Letter(
-            key=key,
-            template=template,
-            language=person.language,
-            to=person.email,
-            subject=text.subject,
-            text=text.text,
-            html=text.html,
-            at=recorded.recorded_at,
-        )
-        try:
-            message_id = await self._mailer.send(letter)
-        except MailUnavailable as error:
-            raise Unavailable from error
-        return Effect(did=f"mail:{template}", id=message_id, subject_id=person.id)
+        return await post(self._mailer, key, template, person, text, recorded)
 
     def _wanted(self, person: Person) -> bool:
         if self.switch is None:

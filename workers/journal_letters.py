@@ -10,8 +10,9 @@ import datetime
 from collections.abc import Mapping
 from typing import Literal
 
-from domain.journal.events import InsightReady, Mood
-from workers.accounts_letters import ENGLISH, Text, Written, filled
+from domain.journal.events import InsightReady
+from domain.journal.languages import MOODS, Language
+from workers.accounts_letters import Text, Written, filled
 
 Template = Literal["weekly_insight", "monthly_insight", "reminder_to_write"]
 
@@ -117,17 +118,6 @@ _FIGURES = {
 _ENTRIES = {"en": ("1 entry", "{} entries"), "pt": ("1 entrada", "{} entradas")}
 _WORDS = {"en": ("1 word", "{} words"), "pt": ("1 palavra", "{} palavras")}
 _MOOD = {"en": " The mood was mostly {}.", "pt": " O estado de espírito foi sobretudo {}."}
-_MOODS: dict[str, dict[Mood, str]] = {
-    "en": {mood: mood for mood in ("ecstatic", "happy", "neutral", "sad", "anxious", "angry")},
-    "pt": {
-        "ecstatic": "eufórico",
-        "happy": "feliz",
-        "neutral": "neutro",
-        "sad": "triste",
-        "anxious": "ansioso",
-        "angry": "zangado",
-    },
-}
 
 
 def insight_letter(
@@ -139,14 +129,14 @@ def insight_letter(
     ready: InsightReady,
 ) -> Written:
     """The letter about an insight: its figures, and where the rest is."""
-    known = language if language in _FIGURES else ENGLISH
+    known: Language = "pt" if language == "pt" else "en"
     figures = _FIGURES[known].format(
         entries=_counted(_ENTRIES[known], ready.entries_analyzed),
         words=_counted(_WORDS[known], ready.words),
         most=ready.most_productive_day,
     )
     if ready.dominant_mood is not None:
-        figures += _MOOD[known].format(_MOODS[known][ready.dominant_mood])
+        figures += _MOOD[known].format(MOODS[known][ready.dominant_mood])
     values = {"name": name, "first": str(first), "last": str(last), "figures": figures}
     return filled(TEXTS[template], language, values)
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import ClassVar
 from uuid import UUID
 
-from commands.mail import Letter, Mailer, MailUnavailable
+from commands.mail import Mailer
 from commands.ports import EventStore
 from domain.accounts.person import Person
 from domain.event import Event, Recorded
@@ -22,7 +22,8 @@ from domain.reaction import Effect
 from workers.accounts_letters import Written
 from workers.insight_schedule import REMIND, SWITCHES
 from workers.journal_letters import Template, insight_letter, reminder_letter
-from workers.reactions import Reaction, Unavailable
+from workers.posting import post
+from workers.reactions import Reaction
 
 _TEMPLATES: dict[InsightType, Template] = {
     "weekly": "weekly_insight",
@@ -61,21 +62,7 @@ class JournalMail(Reaction):
         if found is None:
             return None
         template, written = found
-        letter = Letter(
-            key=key,
-            template=template,
-            language=person.language,
-            to=person.email,
-            subject=written.subject,
-            text=written.text,
-            html=written.html,
-            at=recorded.recorded_at,
-        )
-        try:
-            message_id = await self._mailer.send(letter)
-        except MailUnavailable as error:
-            raise Unavailable from error
-        return Effect(did=f"mail:{template}", id=message_id, subject_id=person.id)
+        return await post(self._mailer, key, template, person, written, recorded)
 
     def _reachable(self, person: Person) -> bool:
         if person.deleted_at is not None or person.erased_at is not None:

@@ -7,41 +7,28 @@ here also polls. Either of the two may be away.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
-import psycopg
 import redis.asyncio as redis
 import structlog
 from redis.exceptions import RedisError
 
 from adapters.event_store.recorder import CHANNEL
+from adapters.postgres.listening import heed
 from adapters.postgres.signals import REDIS_CHANNEL
 
 log = structlog.get_logger()
 
 _AGAIN = 0.5
-"""Seconds before another attempt to listen."""
+"""Seconds before another attempt to hear Redis."""
 _PATIENCE = 5.0
 """Seconds that one look at Redis takes while nothing is said."""
 
 
 async def heed_postgres(dsn: str, role: str, woken: Callable[[], None]) -> None:
     """Call ``woken`` at each notification, until cancelled."""
-    while True:
-        with contextlib.suppress(psycopg.Error, OSError):
-            async with await psycopg.AsyncConnection.connect(
-                dsn,
-                autocommit=True,
-                connect_timeout=5,
-                options=f"-c role={role}",
-                application_name=f"{role}-live",
-            ) as connection:
-                await connection.execute(f"LISTEN {CHANNEL}")
-                woken()  # something may have been appended before we listened
-                async for _ in connection.notifies():
-                    woken()
-        await asyncio.sleep(_AGAIN)
+    # At the beginning too: something may have been appended before we listened.
+    await heed(dsn, CHANNEL, lambda _: woken(), role=role, name="live", begun=woken)
 
 
 async def heed_redis(cache: redis.Redis, woken: Callable[[], None]) -> None:

@@ -21,9 +21,10 @@ from adapters.models.phrases import Phrases
 from adapters.models.quotes import Snippet, quoted, resolve, snippets
 from adapters.models.themes import Read, Sentence, forms, stems_of, themes_of
 from adapters.models.tone import tone_of
-from adapters.models.words import Language, fold, language_of, plain, sentences, stem
+from adapters.models.words import fold, language_of, plain, sentences, stem
 from commands.analyst import Material, Progress
 from domain.journal.insight import Account, Page
+from domain.journal.languages import Language
 
 GENERATED_BY = "mindstream-local/1"
 """Name and version; a change of what it says is another version."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 
-from adapters.models.words import Language
 from domain.journal.events import Mood
+from domain.journal.languages import MOODS, Language
 
 _MONTHS: dict[Language, tuple[str, ...]] = {
     "en": (
@@ -28,25 +28,6 @@ _DAYS: dict[Language, tuple[str, ...]] = {
         *("sábado", "domingo"),
     ),
 }
-MOODS: dict[Language, dict[Mood, str]] = {
-    "en": {
-        "ecstatic": "ecstatic",
-        "happy": "happy",
-        "neutral": "neutral",
-        "sad": "sad",
-        "anxious": "anxious",
-        "angry": "angry",
-    },
-    "pt": {
-        "ecstatic": "eufórico",
-        "happy": "feliz",
-        "neutral": "neutro",
-        "sad": "triste",
-        "anxious": "ansioso",
-        "angry": "zangado",
-    },
-}
-
 TEXTS: dict[Language, dict[str, str]] = {
     "en": {
         "nothing": "There is nothing to tell: no entry {period} that insights may look at.",

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator
 import msgspec
 
 from adapters.models.tone import tone_of
-from adapters.models.words import Language, clauses, fold, plain, sentences
+from adapters.models.words import clauses, fold, plain, sentences
+from domain.journal.languages import Language
 
 SHORTEST, LONGEST = 24, 170
 """Characters of a quotation."""

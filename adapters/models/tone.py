@@ -23,8 +23,9 @@ from vaderSentiment.vaderSentiment import (  # type: ignore[import-untyped]  # i
     SentimentIntensityAnalyzer,
 )
 
-from adapters.models.words import WORD, Language, language_of, plain, sentences, words
+from adapters.models.words import WORD, language_of, plain, sentences, words
 from domain.journal.events import Mood
+from domain.journal.languages import Language
 
 ECSTATIC, HAPPY, DARK = 0.80, 0.15, -0.15
 LONGEST = 40

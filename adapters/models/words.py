@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Literal
 
-Language = Literal["en", "pt"]
+from domain.journal.languages import Language
 
 _ABBREVIATED = (
     "mr mrs ms dr st sir capt col gen lt sgt prof rev hon esq mme mlle jr sr no vol etc viz"

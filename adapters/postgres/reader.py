@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,37 +22,33 @@ class PipelineReader:
         self._next = itertools.cycle(pipelines).__next__
         self._statements: dict[str, Statement] = {}
 
-    async def rows(self, query: Query, *parameters: Any, user_id: UUID) -> list[tuple[Any, ...]]:
+    def rows(
+        self, query: Query, *parameters: Any, user_id: UUID
+    ) -> Coroutine[Any, Any, list[tuple[Any, ...]]]:
         """All rows. The user's id and the query share one implicit transaction.
 
         Raises:
             ReadUnavailable: the database does not answer.
         """
-        statement = self._statements.get(query.name)
-        if statement is None:
-            statement = Statement(query.name, query.sql, query.parameters)
-            self._statements[query.name] = statement
-        try:
-            _, rows = await self._next().run((SET_USER, (str(user_id),)), (statement, parameters))
-        except PipelineLost as error:
-            raise ReadUnavailable(str(error)) from error
-        except psycopg.errors.QueryCanceled as error:
-            raise ReadUnavailable("the query took too long") from error
-        return rows
+        return self._rows(str(user_id), query, parameters)
 
-    async def rows_of(
+    def rows_of(
         self, query: Query, *parameters: Any, user_ids: Sequence[UUID]
-    ) -> list[tuple[Any, ...]]:
+    ) -> Coroutine[Any, Any, list[tuple[Any, ...]]]:
         """All rows of these people, from tables whose policies take several.
 
         Raises:
             ReadUnavailable: the database does not answer.
         """
+        return self._rows(",".join(map(str, user_ids)), query, parameters)
+
+    async def _rows(
+        self, whose: str, query: Query, parameters: tuple[Any, ...]
+    ) -> list[tuple[Any, ...]]:
         statement = self._statements.get(query.name)
         if statement is None:
             statement = Statement(query.name, query.sql, query.parameters)
             self._statements[query.name] = statement
-        whose = ",".join(map(str, user_ids))
         try:
             _, rows = await self._next().run((SET_USER, (whose,)), (statement, parameters))
         except PipelineLost as error:

@@ -16,9 +16,9 @@ from elasticsearch import ApiError, AsyncElasticsearch
 
 from adapters.search.client import async_client
 from adapters.search.store import PREFIX
+from domain.journal.languages import Language
 from projections.journal.asked import Place, Term, Wanted
 from projections.journal.indexing import GAP, mark_of
-from projections.journal.language import Language
 from projections.journal.search import (
     FACET_TAGS,
     IN_A_TERM,

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from adapters.search.failing import Refused, answering
 from domain.event import Recorded
-from projections.engine.outside import StoreUnavailable, parted
+from projections.engine.erasure import parted
+from projections.engine.outside import StoreUnavailable
 from projections.engine.view import RowView
 from projections.engine.writer import USERS_NAMED
 

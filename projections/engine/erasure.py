@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from domain.accounts.events import SubjectErased
 from domain.event import Recorded
 from projections.engine import checkpoints, generations, series
 from projections.engine.checkpoints import Connection
@@ -38,6 +39,27 @@ ERASED = "SELECT FROM subject_keys WHERE subject_id = %s AND erased_at IS NOT NU
 def subject_of(recorded: Recorded) -> UUID | None:
     """Whom an event is about, if it says so."""
     return getattr(recorded.event, type(recorded.event).SUBJECT, None)
+
+
+def parted(events: Iterable[Recorded]) -> tuple[list[Recorded], dict[UUID, int]]:
+    """The events that tell something of people who are not erased by these, and who is, and where.
+
+    What came before of somebody who is erased is neither there nor needed.
+    """
+    listed = list(events)
+    erasures: dict[UUID | None, tuple[int, int]] = {
+        one.event.user_id: (at, one.position)
+        for at, one in enumerate(listed)
+        if type(one.event) is SubjectErased
+    }
+    if not erasures:
+        return listed, {}
+    left = [
+        one
+        for at, one in enumerate(listed)
+        if type(one.event) is not SubjectErased and at > erasures.get(subject_of(one), (-1, 0))[0]
+    ]
+    return left, {user: position for user, (_, position) in erasures.items() if user is not None}
 
 
 def is_of_erased(connection: Connection, recorded: Recorded) -> bool:

@@ -15,11 +15,9 @@ from uuid import UUID
 
 import psycopg
 
-from domain.accounts.events import SubjectErased
 from domain.event import Recorded
 from projections.engine.checkpoints import Connection
 from projections.engine.comparison import Comparison
-from projections.engine.erasure import subject_of
 from projections.engine.view import RowView
 from projections.engine.writer import ViewWriter
 
@@ -112,24 +110,3 @@ def writer_of(view: RowView[Any], connection: Connection, table: str) -> Writer:
     """What writes into a view's table, or into the index that stands for it."""
     store: Store | None = view.outside
     return ViewWriter(view, connection, table) if store is None else store.writer(view, table)
-
-
-def parted(events: Iterable[Recorded]) -> tuple[list[Recorded], dict[UUID, int]]:
-    """The events that tell something of people who are not erased by these, and who is, and where.
-
-    What came before of somebody who is erased is neither there nor needed.
-    """
-    listed = list(events)
-    erasures: dict[UUID | None, tuple[int, int]] = {
-        one.event.user_id: (at, one.position)
-        for at, one in enumerate(listed)
-        if type(one.event) is SubjectErased
-    }
-    if not erasures:
-        return listed, {}
-    left = [
-        one
-        for at, one in enumerate(listed)
-        if type(one.event) is not SubjectErased and at > erasures.get(subject_of(one), (-1, 0))[0]
-    ]
-    return left, {user: position for user, (_, position) in erasures.items() if user is not None}

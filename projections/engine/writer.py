@@ -17,11 +17,10 @@ import msgspec
 import psycopg
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
-from domain.accounts.events import SubjectErased
 from domain.event import Recorded
 from projections.engine import series
 from projections.engine.copying import SIGNATURE, TRAILER, RowEncoder, is_encoded
-from projections.engine.erasure import subject_of
+from projections.engine.erasure import parted
 from projections.engine.view import RowView
 
 USERS_NAMED = 100
@@ -96,23 +95,15 @@ class ViewWriter:
         ``careful`` loads the rows of every key, also of those that cannot exist yet.
         """
         events = list(events)
-        erasures: dict[UUID | None, int] = {
-            recorded.event.user_id: at
-            for at, recorded in enumerate(events)
-            if type(recorded.event) is SubjectErased
-        }
-        if not erasures:
+        left, erased = parted(events)
+        if not erased:
             return self._fold(events, careful)
         if self.view.erases is None:
             return self._fold([one for one in events if not one.elsewhere], careful)
-        # What came before of these people is neither there nor needed: it is not folded first.
-        self._connection.execute(self._purge, [list(erasures)])
-        series.forget(self._connection, self.view, self._table, list(filter(None, erasures)))
-        touched = self._fold(
-            [one for at, one in enumerate(events) if at > erasures.get(subject_of(one), -1)],
-            careful,
-        )
-        return None if touched is None else touched | {one for one in erasures if one}
+        self._connection.execute(self._purge, [list(erased)])
+        series.forget(self._connection, self.view, self._table, list(erased))
+        touched = self._fold(left, careful)
+        return None if touched is None else touched | erased.keys()
 
     def _fold(self, events: Sequence[Recorded], careful: bool) -> set[UUID] | None:
         keys, touched, fresh, last = self._keys(events, careful)

@@ -14,9 +14,9 @@ from uuid import UUID
 import msgspec
 
 from domain.journal.events import Mood
+from domain.journal.languages import Language
 from projections.journal.language import (
     TYPO_FROM,
-    Language,
     is_stop,
     one_edit,
     stem,

@@ -10,7 +10,8 @@ from struct import Struct
 from typing import Any
 from uuid import UUID
 
-from projections.journal.language import LANGUAGES, STOP, Language, stem, words_of
+from domain.journal.languages import Language
+from projections.journal.language import LANGUAGES, STOP, stem, words_of
 
 MANY = 3
 """Times that a word comes often."""

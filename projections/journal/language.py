@@ -14,11 +14,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import Stemmer  # type: ignore[import-not-found]  # a C extension without types; wrapped below
 
-Language = Literal["en", "pt"]
+from domain.journal.languages import Language
+
 LANGUAGES: tuple[Language, ...] = ("en", "pt")
 
 MAX_WORD = 100
