@@ -44,7 +44,7 @@ def run(bench: Bench) -> list[Row]:
     bench.drop(database)
     what = f"Commit to visible at {RATE} commands/s"
     milliseconds = [lag * 1e3 for lag in lags]
-    note = f"worst of {len(lags):,}: {max(milliseconds):.1f} ms; 4 projections in one projector"
+    note = f"worst of {len(lags):,}: {max(milliseconds):.1f} ms; every projection at work"
     p50, p99 = percentile(milliseconds, 0.5), percentile(milliseconds, 0.99)
     return [
         at_most(15, "lag", f"{what}, p50", "ms", p50, note=note, runs=[p50]),

@@ -68,12 +68,16 @@ def adopt_orphans() -> None:
 
 
 def bury_orphans(name: str, known: set[int]) -> None:
-    """Collect the exit codes of adopted processes of this name; ``known`` are left alone."""
+    """Collect the exit codes of adopted processes; ``known`` are left alone.
+
+    Adopted is who has this name, or is in somebody else's group: what is started here leads one.
+    """
     for child in psutil.Process().children():
         try:
-            if child.pid not in known and child.name() == name:
+            adopted = child.name() == name or os.getpgid(child.pid) != child.pid
+            if child.pid not in known and adopted:
                 os.waitpid(child.pid, os.WNOHANG)
-        except (ChildProcessError, psutil.NoSuchProcess):
+        except (ChildProcessError, ProcessLookupError, psutil.NoSuchProcess):
             continue
 
 

@@ -22,7 +22,7 @@ import msgspec
 import structlog
 import uvloop
 
-from bootstrap import logs, metrics
+from bootstrap import logs, metrics, pair
 from bootstrap.places import Places, addresses
 from bootstrap.services import connected
 from bootstrap.settings import Settings
@@ -47,8 +47,10 @@ class Wiring(Protocol):
     def read_api_app(self, settings: Settings) -> Any:
         """The read API as an ASGI application."""
 
-    async def projector(self, settings: Settings, stop: asyncio.Event) -> None:
-        """Run projections until ``stop`` is set."""
+    async def projector(
+        self, settings: Settings, stop: asyncio.Event, share: pair.Share | None = None
+    ) -> None:
+        """Run projections, or a share of them, until ``stop`` is set."""
 
     async def scheduler(self, settings: Settings, stop: asyncio.Event) -> None:
         """Run what is due until ``stop`` is set."""
@@ -82,6 +84,8 @@ def run(role: str, name: str, settings: Settings) -> int:
         settings = connected(settings)
     if role in ONCE:
         return _once(role, settings)
+    if role == "projector":
+        return _projector(name, settings, places)
     metrics.serve(places, name)
     if role == "worker":
         return _worker(settings)
@@ -96,8 +100,6 @@ def _body(role: str, name: str, settings: Settings, places: Places) -> Body:
         from bootstrap import gateway  # noqa: PLC0415 - only this role waits for aiohttp
 
         return lambda stop: gateway.serve(settings, stop)
-    if role == "projector":
-        return lambda stop: wiring().projector(settings, stop)
     if role == "scheduler":
         return lambda stop: wiring().scheduler(settings, stop)
     given = addresses(role, settings, places)
@@ -168,6 +170,21 @@ def _allow_open_files(wanted: int) -> None:
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def _projector(name: str, settings: Settings, places: Places) -> int:
+    project = wiring().projector  # both processes have what it imports, and it is imported once
+
+    def body_of(share: pair.Share) -> Body:
+        return lambda stop: project(settings, stop, share)
+
+    def main(share: pair.Share, body: Body) -> int:
+        process = name if share == "awaited" else f"{name}-{share}"
+        logs.configure(settings.log_level, process)
+        metrics.serve(places, process)
+        return uvloop.run(_until_told(body))
+
+    return pair.run(body_of, main)
 
 
 def _worker(settings: Settings) -> int:

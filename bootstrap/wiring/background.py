@@ -22,6 +22,7 @@ from adapters.event_store.source import PostgresSource
 from adapters.insight_views import append_views
 from adapters.oversight import PostgresOversight
 from bootstrap.engine import DirectEngine
+from bootstrap.pair import Share
 from bootstrap.search import place
 from bootstrap.settings import Settings
 from bootstrap.views import AUDIT, VIEWS
@@ -63,37 +64,42 @@ class Jobs(msgspec.Struct, frozen=True):
     making: Making
 
 
-async def projector(settings: Settings, stop: asyncio.Event) -> None:
-    """Keep every view up to date until ``stop`` is set."""
+async def projector(settings: Settings, stop: asyncio.Event, share: Share | None = None) -> None:
+    """Keep every view up to date until ``stop`` is set, or one share of the views."""
     place(settings)
     dsn = write_dsn_of(settings)
     keys = subject_keys_of(settings)
     AUDIT.keep_days = settings.audit_retention_days
     ours = [view for view in VIEWS if view.store != "timeseries"]
     inside = [view for view in ours if view.outside is None]
+    awaited = (dsn, PostgresSource, [one for one in inside if not one.with_metadata | one.apart])
+    # On threads of their own, since each of them waits for something else.
+    aside = (
+        (dsn, SourceWithMetadata, [one for one in inside if one.with_metadata]),
+        (dsn, PostgresSource, [one for one in inside if one.apart]),
+        # A store that is away holds up nobody else.
+        (dsn, PostgresSource, [one for one in ours if one.outside is not None]),
+        (
+            series_dsn_of(settings) or dsn,
+            PostgresSource,
+            [one for one in VIEWS if one.store == "timeseries"],
+        ),
+    )
+    work = {"awaited": (awaited,), "aside": aside, None: (awaited, *aside)}[share]
     runners = [
         Runner(rows, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT)
-        for rows, source, views in (
-            (dsn, PostgresSource, [one for one in inside if not one.with_metadata | one.apart]),
-            # On threads of their own: what few need must not slow what people wait for.
-            (dsn, SourceWithMetadata, [one for one in inside if one.with_metadata]),
-            (dsn, PostgresSource, [one for one in inside if one.apart]),
-            # And a store that is away holds up nobody else.
-            (dsn, PostgresSource, [one for one in ours if one.outside is not None]),
-            (
-                series_dsn_of(settings) or dsn,
-                PostgresSource,
-                [one for one in VIEWS if one.store == "timeseries"],
-            ),
-        )
+        for rows, source, views in work
         if views
     ]
-    # What is folded on another thread holds this one up for so long at most, each time it waits.
-    sys.setswitchinterval(SWITCH)
+    if len(runners) > 1:
+        # What is folded on another thread holds one up for so long at most, each time it waits.
+        sys.setswitchinterval(SWITCH)
     halt = threading.Event()
     # Threads of their own: they never end, and the loop's few are for what does.
     threads = ThreadPoolExecutor(len(runners), thread_name_prefix="runner")
-    async with invalidating(settings):
+    async with AsyncExitStack() as stack:
+        if share != "awaited":
+            await stack.enter_async_context(invalidating(settings))
         working = [asyncio.wrap_future(threads.submit(each.run, halt)) for each in runners]
         stopping = asyncio.ensure_future(stop.wait())
         ends: list[asyncio.Future[Any]] = [*working, stopping]

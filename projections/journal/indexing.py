@@ -6,11 +6,11 @@ Pure; what an entry is found by in one is what it is found by in the other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from struct import Struct
+from functools import lru_cache
+from struct import Struct, pack
 from typing import Any
 from uuid import UUID
 
-from domain.journal.languages import Language
 from projections.journal.language import LANGUAGES, STOP, stem, words_of
 
 MANY = 3
@@ -24,7 +24,7 @@ _CONTENT_AT = 2_000
 """Where the content's positions begin: no phrase reaches there from the title."""
 _POSITIONS = 255
 """Positions that PostgreSQL keeps of a lexeme."""
-_COUNT, _HEAD = Struct("!i").pack, Struct("!H").pack
+_COUNT, _ONE = Struct("!i").pack, Struct("!xHH").pack
 
 
 def analysed(user_id: UUID, title: str, content: str) -> dict[str, Any]:
@@ -35,31 +35,37 @@ def analysed(user_id: UUID, title: str, content: str) -> dict[str, Any]:
     """
     fields: dict[str, Any] = {}
     mark = mark_of(user_id)
-    for part, text in (("title", title), ("content", content)):
-        words = words_of(text)
+    told_in = {"title": words_of(title), "content": words_of(content)}
+    for part, words in told_in.items():
         for language in LANGUAGES:
             stop = STOP[language]
             stems = [GAP if word in stop else stem(word, language) for word in words]
             told = dict.fromkeys(word for word in words if word not in stop)
             fields[f"{language}_{part}"] = " ".join(stems)
             fields[f"{language}_{part}_words"] = " ".join(mark + word for word in told)
-            if part == "content":
-                places: dict[str, list[int]] = {}
-                for at, word in enumerate(words):
-                    places.setdefault(word, []).append(at)
-                fields[f"{language}_often"] = often(places, language)
+    fields |= {f"{language}_often": [] for language in LANGUAGES}
+    for one in often(_places(told_in["content"], 0)):
+        fields[f"{one[:2]}_often"].append(one[2:])
     return fields
 
 
-def often(places: Mapping[str, Sequence[int]], language: Language) -> list[str]:
-    """The stems of the words that come often, from where each word stands."""
+def often(places: Mapping[str, Sequence[int]]) -> list[str]:
+    """The stems of the words that come often, from where each word stands.
+
+    In each language, whose two letters come first.
+    """
     counts: dict[str, int] = {}
-    stop = STOP[language]
     for word, at in places.items():
-        if word not in stop:
-            one = stem(word, language)
-            counts[one] = counts.get(one, 0) + len(at)
+        times = len(at)
+        for one in _stems(word):
+            counts[one] = counts.get(one, 0) + times
     return [one for one, count in counts.items() if count >= MANY]
+
+
+@lru_cache(50_000)
+def _stems(word: str) -> tuple[str, ...]:
+    """A word's stem in each language where it tells something, the language first."""
+    return tuple(each + stem(word, each) for each in LANGUAGES if word not in STOP[each])
 
 
 def mark_of(user_id: UUID) -> str:
@@ -70,29 +76,36 @@ def mark_of(user_id: UUID) -> str:
 def vector(user_id: UUID, title: str, content: str) -> bytes:
     """The ``tsvector`` of an entry, as the server sends and takes it."""
     mark = mark_of(user_id)
-    positions: dict[str, list[int]] = {mark + ANY: []}
-    for at, word in enumerate(words_of(title), 1):
-        for kind in (TITLE, WORD):
-            positions.setdefault(mark + kind + word, []).append(at)
-    words = words_of(content)
-    found: dict[str, list[int]] = {}
-    for at, word in enumerate(words, _CONTENT_AT):
-        found.setdefault(word, []).append(at)
-    for word, places in found.items():
-        positions[mark + WORD + word] = positions.get(mark + WORD + word, []) + places
-    for language in LANGUAGES:
-        for one in often(found, language):
-            positions[f"{mark}{OFTEN_}{language}{one}"] = []
-    return _encoded(positions)
+    titled = _places(words_of(title), 1)
+    told = _places(words_of(content), _CONTENT_AT)
+    # The server sorts them.
+    parts = [_lexeme(f"{mark}{ANY}", [])]
+    parts += [_lexeme(f"{mark}{TITLE}{word}", places) for word, places in titled.items()]
+    parts += [_lexeme(f"{mark}{OFTEN_}{one}", []) for one in often(told)]
+    for word, places in titled.items():
+        told[word] = places + told.get(word, [])
+    head = f"{mark}{WORD}"
+    parts += [_lexeme(head + word, places) for word, places in told.items()]
+    return _COUNT(len(parts)) + b"".join(parts)
 
 
-def _encoded(positions: dict[str, list[int]]) -> bytes:
-    parts = [_COUNT(len(positions))]
-    for lexeme, at in positions.items():  # the server sorts them
-        kept = at[:_POSITIONS]
-        parts.append(lexeme.encode() + b"\0" + _HEAD(len(kept)) + b"".join(map(_HEAD, kept)))
-    return b"".join(parts)
+def _places(words: Sequence[str], first: int) -> dict[str, list[int]]:
+    """Where each word stands, from ``first`` on."""
+    places: dict[str, list[int]] = {}
+    for at, word in enumerate(words, first):
+        if word in places:
+            places[word].append(at)
+        else:
+            places[word] = [at]
+    return places
 
 
-NO_WORDS = _encoded({})
+def _lexeme(text: str, at: list[int]) -> bytes:
+    if len(at) == 1:
+        return text.encode() + _ONE(1, at[0])
+    kept = at[:_POSITIONS]
+    return text.encode() + pack(f"!xH{len(kept)}H", len(kept), *kept)
+
+
+NO_WORDS = _COUNT(0)
 """The ``tsvector`` of an entry that nothing finds."""

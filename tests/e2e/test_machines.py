@@ -18,7 +18,7 @@ from tests.e2e.conftest import OPERATOR
 from tests.support.generated_diary import GeneratedDiary
 from tests.support.machines import Machine
 from tests.support.people import People, Person, token_of
-from tests.support.rough import is_there_once, kill, pid_of, wait_for_another, writing
+from tests.support.rough import is_there_once, kill, kill_aside, pid_of, wait_for_another, writing
 from tests.support.servers import wait_until
 from tests.support.upped import Up
 
@@ -85,8 +85,9 @@ def test_whatever_is_killed_the_read_models_are_their_fold(
 ) -> None:
     draw = random.Random(41)
     person = crowd.new()
-    times = 200 if request.config.getoption("--long") else 8
-    victims = [*rough.processes(), "the second machine's projector"]
+    times = 200 if request.config.getoption("--long") else 10
+    aside = "the projector's process aside"
+    victims = [*rough.processes(), "the second machine's projector", aside]
     with writing(person, writers=4) as said:
         for number in range(times):
             wanted = len(said) + draw.randrange(5, 40)
@@ -94,7 +95,9 @@ def test_whatever_is_killed_the_read_models_are_their_fold(
             victim = (
                 victims[number % len(victims)] if number < len(victims) else draw.choice(victims)
             )
-            if victim in rough.processes():
+            if victim == aside:
+                wait_for_another(rough, "projector", kill_aside(rough))
+            elif victim in rough.processes():
                 wait_for_another(rough, victim, kill(rough, victim))
             else:
                 second.kill()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import httpx
+import psutil
 
 from tests.support.people import ENTRY, Person
 from tests.support.servers import wait_until
@@ -35,6 +36,15 @@ def kill(up: Up, name: str, number: int = signal.SIGKILL) -> int:
     pid = pid_of(up, name)
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+    return pid
+
+
+def kill_aside(up: Up) -> int:
+    """Kill the process aside of the projector, which takes it along; the pid that it had."""
+    pid = pid_of(up, "projector")
+    projector = psutil.Process(pid)
+    wait_until(projector.children, seconds=20, what="the projector has its process aside")
+    projector.children()[0].kill()
     return pid
 
 

@@ -103,7 +103,7 @@ def _application(name: str):
     return application
 
 
-async def _until(settings, stop) -> None:
+async def _until(settings, stop, share=None) -> None:
     await stop.wait()
 
 
