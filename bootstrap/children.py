@@ -28,7 +28,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What to run: a program, its environment, and the signal that stops it in good order.
 
     ``user`` and ``group`` are ids to change to, for root only. Output is appended to ``log``, but
-    for standard output where ``piped``: that is the caller's to read, and must be short.
+    for standard output where ``piped``: that is the caller's to read, and must be short. ``files``
+    are descriptors that the program gets under the same numbers.
     """
 
     argv: tuple[str, ...]
@@ -39,6 +40,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     user: int | None = None
     group: int | None = None
     piped: bool = False
+    files: tuple[int, ...] = ()
 
 
 def start(command: Command) -> subprocess.Popen[bytes]:
@@ -56,6 +58,7 @@ def start(command: Command) -> subprocess.Popen[bytes]:
             group=command.group,
             extra_groups=groups,
             process_group=0,
+            pass_fds=command.files,
             # It runs after the change of user, which would clear the parent-death signal.
             preexec_fn=_bind_to_parent(command.stop_signal),  # noqa: PLW1509 - one prctl, no locks
         )

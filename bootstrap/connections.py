@@ -6,9 +6,10 @@ client sent out of its log: a request line holds the query string.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
@@ -24,6 +25,9 @@ OWN_HEADERS = {
     "Server": "mindstream",
 }
 """Headers of every answer that no API gave."""
+
+LOOK_SECONDS = 0.05
+"""How often it is looked whether connections have ended, when the gateway does."""
 
 _OTHER_METHOD = re.compile(r"b['\"][!#$%&'*+.^_`|~0-9A-Za-z-]+ (/[^\s?]*)\S* HTTP/1\.[01]['\"]\n")
 """A request line as the parser quotes it, sound but for a method that it does not know."""
@@ -49,6 +53,11 @@ class Connection(web.RequestHandler):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.when_lost: Callable[[], None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is under way."""
+        return self._request_in_progress
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note that the client is gone."""
@@ -86,6 +95,18 @@ class Server(web.Server):
     def __call__(self) -> web.RequestHandler:
         """The protocol of a new connection."""
         return Connection(self, loop=self._loop, **self._kwargs)
+
+    async def emptied(self) -> None:
+        """Wait until no client is connected."""
+        while self.connections:  # noqa: ASYNC110 - of each end nobody is told
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def answered(self) -> None:
+        """Wait until no answer is under way."""
+        while any(  # noqa: ASYNC110 - likewise
+            each.busy for each in cast("list[Connection]", self.connections)
+        ):
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _unreadable(error: BaseException | None) -> tuple[Problem, str | None]:

@@ -8,6 +8,7 @@ answers are ``/metrics`` and the problem that an API does not answer.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
 from typing import Any, cast
@@ -24,6 +25,7 @@ from bootstrap import metrics
 from bootstrap.connections import OWN_HEADERS, Connection, Server, answer_of
 from bootstrap.places import Places, addresses
 from bootstrap.settings import Settings
+from bootstrap.stopping import DRAIN_SECONDS, LINGER_SECONDS, Stop
 from bootstrap.tunnel import answering, carry, close_going, refusal
 from bootstrap.upstreams import Upstream
 
@@ -35,6 +37,8 @@ WHOLE_BYTES = 65_536
 ANSWER_SECONDS = 75.0
 """How long an API may think before its first byte; no wait in the contract is as long."""
 CLOSE_SECONDS = 3.0
+BACKLOG = 1024
+"""How many connections may wait to be accepted."""
 IDLE_SECONDS = 75.0
 """How long a connection may be open without a whole request on it, slow headers included."""
 
@@ -79,6 +83,12 @@ class Gateway:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens."""
+        response = await self._answer(request)
+        if self._ending:
+            response.force_close()
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = new_request_id(
             request.headers.get("X-Request-Id", "").encode("utf-8", "replace") or None
         )
@@ -190,7 +200,7 @@ class Gateway:
                 response.force_close()
             return response
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
-        if not request.content.is_eof():
+        if self._ending or not request.content.is_eof():
             response.force_close()
         await response.prepare(request)
         endless = answer.content_type == "text/event-stream"
@@ -214,7 +224,7 @@ class Gateway:
         return response
 
     async def end(self) -> None:
-        """End what would not end by itself: event streams and WebSockets."""
+        """End event streams and WebSockets, and from now on each connection with its answer."""
         self._ending = True
         for answer in list(self._endless):
             answer.close()
@@ -289,19 +299,35 @@ class Gateway:
         return any(address in network for network in self._proxies)
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the gateway on its loopback port until ``stop`` is set."""
+async def serve(
+    settings: Settings, stop: Stop, listener: int | None, ready: Callable[[], None]
+) -> None:
+    """Run the gateway until ``stop`` is set; ``ready`` is called when it answers.
+
+    It listens on its loopback port, or on the socket whose file descriptor is ``listener``. Others
+    may listen on that one too: what is not accepted here is left to them.
+    """
     gateway = Gateway(settings, Places(settings.home))
     await gateway.open()
     server = Server(gateway.handle, access_log=None, keepalive_timeout=IDLE_SECONDS)
-    # Answers under way get that long.
+    # Answers under way get that long in haste; in good order they have been waited for.
     runner = web.ServerRunner(server, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()
+    site: web.BaseSite
+    if listener is None:
+        site = web.TCPSite(runner, "127.0.0.1", settings.port, backlog=BACKLOG)
+    else:
+        site = web.SockSite(runner, socket.socket(fileno=listener), backlog=BACKLOG)
     try:
-        await web.TCPSite(runner, "127.0.0.1", settings.port, backlog=1024).start()
+        await site.start()
         _log.info("listening", port=settings.port)
+        ready()
         await stop.wait()
+        if listener is not None:
+            await site.stop()
         await gateway.end()
+        await stop.grants(server.emptied(), LINGER_SECONDS)
+        await stop.grants(server.answered(), DRAIN_SECONDS)
     finally:
         await runner.cleanup()
         await gateway.close()

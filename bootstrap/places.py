@@ -37,6 +37,7 @@ class Places:
         self.lock = self.run / "up.lock"
         self.services = self.run / "services.json"
         self.sockets = self._sockets()
+        self.control = self.sockets / "control.sock"
         self.postgres_sockets = self.sockets / "pg"
 
     def _sockets(self) -> Path:
@@ -69,6 +70,21 @@ class Places:
     def metrics_socket(self, name: str) -> Path:
         """The socket on which a process gives its metrics."""
         return self.sockets / f"metrics-{name}.sock"
+
+    def ready(self, name: str) -> Path:
+        """Where a process says that it can be used: a file that holds its pid."""
+        return self.run / f"{name}.ready"
+
+    def say_ready(self, name: str) -> None:
+        """Say so for this process."""
+        self.ready(name).write_text(str(os.getpid()), encoding="ascii")
+
+    def is_ready(self, name: str, pid: int) -> bool:
+        """Whether that process has said so."""
+        try:
+            return self.ready(name).read_text(encoding="ascii") == str(pid)
+        except FileNotFoundError:
+            return False
 
     def dsn(self, role: str, database: str = "mindstream") -> str:
         """The address of the embedded PostgreSQL for a role."""

@@ -11,10 +11,12 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import os
 import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
@@ -26,6 +28,7 @@ from bootstrap import logs, metrics, pair
 from bootstrap.places import Places, addresses
 from bootstrap.services import connected
 from bootstrap.settings import Settings
+from bootstrap.stopping import DRAIN_SECONDS, LINGER_SECONDS, Stop
 
 HTTP_ROLES = ("write-api", "read-api")
 ROLES = (*HTTP_ROLES, "projector", "worker", "scheduler", "gateway")
@@ -33,7 +36,7 @@ ONCE = ("setup", "demo")
 """Roles that end by themselves; the supervisor runs them and they print JSON."""
 
 CLOSE_SECONDS = 5.0
-"""How long a server that is told to stop waits for answers that are under way."""
+"""How long a server that is told to stop in haste waits for answers that are under way."""
 CONNECTIONS = 16_384
 """That a server serves at once: each open stream is one, for hours."""
 
@@ -70,8 +73,11 @@ def wiring() -> Wiring:
     return cast("Wiring", importlib.import_module("bootstrap.wiring"))
 
 
-def run(role: str, name: str, settings: Settings) -> int:
+def run(role: str, name: str, settings: Settings, listener: int | None = None) -> int:
     """Run a role under a process name until it is told to stop; returns the exit code.
+
+    ``listener`` is the file descriptor of a socket that the gateway is to listen on, which was
+    made by whoever started this process.
 
     Raises ``services.NotRunning`` if the settings name no servers and no ``up`` runs.
     """
@@ -88,33 +94,50 @@ def run(role: str, name: str, settings: Settings) -> int:
         return _projector(name, settings, places)
     metrics.serve(places, name)
     if role == "worker":
+        places.say_ready(name)
         return _worker(settings)
-    return uvloop.run(_until_told(_body(role, name, settings, places)))
+    ready = partial(places.say_ready, name)
+    return uvloop.run(_until_told(_body(role, name, settings, places, ready, listener)))
 
 
-Body = Callable[[asyncio.Event], Awaitable[None]]
+Body = Callable[[Stop], Awaitable[None]]
 
 
-def _body(role: str, name: str, settings: Settings, places: Places) -> Body:
+def _body(
+    role: str,
+    name: str,
+    settings: Settings,
+    places: Places,
+    ready: Callable[[], None],
+    listener: int | None,
+) -> Body:
     if role == "gateway":
         from bootstrap import gateway  # noqa: PLC0415 - only this role waits for aiohttp
 
-        return lambda stop: gateway.serve(settings, stop)
+        return lambda stop: gateway.serve(settings, stop, listener, ready)
     if role == "scheduler":
+        ready()
         return lambda stop: wiring().scheduler(settings, stop)
     given = addresses(role, settings, places)
     # Of several processes each takes the socket of its own name.
     address = given[0] if len(given) == 1 else f"unix:{places.api_socket(name)}"
     make = wiring().write_api_app if role == "write-api" else wiring().read_api_app
-    return lambda stop: serve(make(settings), address, stop)
+    return lambda stop: serve(make(settings), address, stop, ready)
 
 
-async def serve(app: Any, address: str, stop: asyncio.Event) -> None:
-    """Serve an ASGI application on ``unix:PATH`` or ``HOST:PORT`` until ``stop`` is set."""
+async def serve(
+    app: Any, address: str, stop: Stop, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve an ASGI application on ``unix:PATH`` or ``HOST:PORT`` until ``stop`` is set.
+
+    ``ready`` is called when it answers. A socket takes the place of the one before, if there is
+    one, at that moment and not earlier, so that there is always one that answers.
+    """
     # Granian reads its defaults from files when it is imported; the other roles need none of it.
     from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415
     from granian.server.embed import Server  # noqa: PLC0415
 
+    bound = Bound(address)
     server = Server(
         app,
         interface=Interfaces.ASGI,
@@ -122,41 +145,92 @@ async def serve(app: Any, address: str, stop: asyncio.Event) -> None:
         backlog=1024,
         backpressure=CONNECTIONS,
         log_enabled=False,
-        **_bind(address),
+        **bound.where,
     )
     serving = asyncio.ensure_future(server.serve())
     # What start-up made stays for good: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    showing = asyncio.ensure_future(bound.show(ready))
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    showing.cancel()
     stopping.cancel()
     if not serving.done():
-        # Open event streams would never end.
-        begin_closing = getattr(app, "begin_closing", None)
-        if begin_closing is not None:
-            await begin_closing()
+        await _drain(app, stop)
         server.stop()  # type: ignore[no-untyped-call]  # granian leaves its signature out
         await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
         serving.cancel()
+    bound.remove()
+    await asyncio.gather(showing, return_exceptions=True)
     await asyncio.gather(serving, return_exceptions=stop.is_set())
 
 
-def _bind(address: str) -> dict[str, Any]:
-    if address.startswith("unix:"):
-        path = Path(address.removeprefix("unix:"))
-        path.unlink(missing_ok=True)
-        return {"uds": path}
-    host, _, port = address.rpartition(":")
-    return {"address": host.strip("[]"), "port": int(port)}
+async def _drain(app: Any, stop: Stop) -> None:
+    """Let answers under way end; open event streams never would, and are ended."""
+    begin_closing = getattr(app, "begin_closing", None)
+    if begin_closing is None:
+        return
+    await begin_closing()
+    await stop.grants(asyncio.sleep(LINGER_SECONDS), LINGER_SECONDS)
+    await stop.grants(app.drained(), DRAIN_SECONDS)
+
+
+class Bound:
+    """Where a server listens; of a Unix socket, at first under a name that nobody knows."""
+
+    def __init__(self, address: str) -> None:
+        self._path: Path | None = None
+        if address.startswith("unix:"):
+            self._path = Path(address.removeprefix("unix:"))
+            # No longer than the name it will have, if that is not very short.
+            self._fresh = self._path.with_name(f"{os.getpid()}.sock")
+            self._fresh.unlink(missing_ok=True)
+            self.where: dict[str, Any] = {"uds": self._fresh}
+        else:
+            host, _, port = address.rpartition(":")
+            self._peer = (host.strip("[]"), int(port))
+            self.where = {"address": self._peer[0], "port": self._peer[1]}
+        self._inode = 0
+
+    async def show(self, ready: Callable[[], None]) -> None:
+        """Wait until the server answers, and then let others find it."""
+        while not await self._answers():  # noqa: ASYNC110 - the server says nothing
+            await asyncio.sleep(0.02)
+        if self._path is not None:
+            self._inode = self._fresh.stat().st_ino
+            self._fresh.replace(self._path)
+        ready()
+
+    async def _answers(self) -> bool:
+        try:
+            if self._path is None:
+                reader, writer = await asyncio.open_connection(*self._peer)
+            else:
+                reader, writer = await asyncio.open_unix_connection(str(self._fresh))
+        except OSError:
+            return False
+        try:
+            writer.write(b"GET /health/live HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return bool(await reader.read(1))
+        except OSError:
+            return False
+        finally:
+            writer.close()
+
+    def remove(self) -> None:
+        """Take the socket away, unless another process has taken its place."""
+        if self._path is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
 
 
 async def _until_told(body: Body) -> int:
     """Run a body until SIGTERM or SIGINT; a body that ends by itself has failed."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = Stop()
+    stop.listen()
     log = structlog.get_logger("bootstrap")
     log.info("started")
     await body(stop)
@@ -175,13 +249,15 @@ def _allow_open_files(wanted: int) -> None:
 def _projector(name: str, settings: Settings, places: Places) -> int:
     project = wiring().projector  # both processes have what it imports, and it is imported once
 
-    def body_of(share: pair.Share) -> Body:
+    def body_of(share: pair.Share) -> pair.Body:
         return lambda stop: project(settings, stop, share)
 
-    def main(share: pair.Share, body: Body) -> int:
+    def main(share: pair.Share, body: pair.Body) -> int:
         process = name if share == "awaited" else f"{name}-{share}"
         logs.configure(settings.log_level, process)
         metrics.serve(places, process)
+        if share == "awaited":
+            places.say_ready(name)
         return uvloop.run(_until_told(body))
 
     return pair.run(body_of, main)

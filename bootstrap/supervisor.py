@@ -14,6 +14,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -27,6 +28,7 @@ from bootstrap.fetching import NotToBeHad
 from bootstrap.fetching.opensearch import OpenSearch
 from bootstrap.fetching.timescaledb import TimescaleDB, data_name
 from bootstrap.places import Places, addresses, numbered
+from bootstrap.rolling import Restarts
 from bootstrap.services import Services
 from bootstrap.settings import Settings, child_environment
 from bootstrap.watch import CannotStart, Service, Watch, answers, ended
@@ -34,6 +36,8 @@ from bootstrap.watch import CannotStart, Service, Watch, answers, ended
 __all__ = ["CannotStart", "up"]
 
 READY_SECONDS = 60.0
+BACKLOG = 1024
+"""How many clients may wait for a gateway."""
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -64,8 +68,8 @@ def up(settings: Settings, *, as_json: bool = False) -> int:
     with services.hold(places):
         children.adopt_orphans()
         _end_left_overs(places)
-        _check_port(settings.port)
-        return asyncio.run(Supervisor(settings, places, as_json=as_json).run())
+        with _bound(settings.port) as listener:
+            return asyncio.run(Supervisor(settings, places, listener, as_json=as_json).run())
 
 
 class FetchedServer(Protocol):
@@ -90,13 +94,17 @@ _Fetched = TypeVar("_Fetched", bound=FetchedServer)
 class Supervisor:
     """One run of everything."""
 
-    def __init__(self, settings: Settings, places: Places, *, as_json: bool) -> None:
+    def __init__(
+        self, settings: Settings, places: Places, listener: socket.socket, *, as_json: bool
+    ) -> None:
         self._settings = settings
         self._places = places
+        self._listener = listener
         self._json = as_json
         self._watches: list[Watch] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._published = False
+        self._restarts = Restarts(places, self._watches, self._say)
 
     async def run(self) -> int:
         """Start everything, keep it running until a signal comes, stop everything."""
@@ -130,6 +138,7 @@ class Supervisor:
         login = None
         if self._settings.demo:
             login = await self._demo()
+        await self._restarts.open()
         self._announce(login, asyncio.get_running_loop().time() - started)
 
     async def _start_servers(self) -> None:
@@ -215,14 +224,24 @@ class Supervisor:
         return found
 
     def _role(self, role: str, name: str, index: int) -> Service:
+        command = self._command(role, name)
+        usable = partial(self._places.is_ready, name)
         if role not in ("write-api", "read-api"):
-            return Service(name=name, command=self._command(role, name))
+            return Service(name=name, command=command, usable=usable)
         address = addresses(role, self._settings, self._places)[index]
 
         def healthy() -> bool:
             return answers(address)
 
-        return Service(name=name, command=self._command(role, name), ready=healthy, healthy=healthy)
+        return Service(
+            name=name,
+            command=command,
+            ready=healthy,
+            healthy=healthy,
+            usable=usable,
+            # Of two that listen on one port, the one that ends would lose who knocks.
+            alone=not address.startswith("unix:"),
+        )
 
     def _gateway(self) -> Service:
         address = f"127.0.0.1:{self._settings.port}"
@@ -231,18 +250,27 @@ class Supervisor:
             # The one request that it answers by itself and at no cost: with a 400.
             return answers(address, "OPTIONS", "*")
 
+        # From now on clients are answered, or wait; between two gateways, too.
+        self._listener.listen(BACKLOG)
+        number = self._listener.fileno()
         return Service(
             name="gateway",
-            command=self._command("gateway", "gateway"),
+            command=self._command("gateway", "gateway", "--listener", str(number), files=(number,)),
             ready=healthy,
             healthy=healthy,
+            usable=partial(self._places.is_ready, "gateway"),
         )
 
-    def _command(self, role: str, name: str) -> Callable[[], Command]:
+    def _command(
+        self, role: str, name: str, *more: str, files: tuple[int, ...] = ()
+    ) -> Callable[[], Command]:
         return lambda: Command(
-            argv=(sys.executable, "-m", "bootstrap.cli", "run", role, "--name", name),
+            argv=(sys.executable, "-m", "bootstrap.cli", "run", role, "--name", name, *more),
             log=self._places.log / f"{name}.log",
             env=child_environment(self._settings),
+            # When everything ends, it does so in haste.
+            stop_signal=signal.SIGINT,
+            files=files,
         )
 
     async def _add(self, service: Service) -> None:
@@ -319,6 +347,8 @@ class Supervisor:
         _write(sys.stderr, text)
 
     async def _stop(self) -> None:
+        self._listener.close()
+        await self._restarts.close()
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -377,15 +407,18 @@ def _migrate(dsn: str) -> None:
         raise CannotStart(f"The schema cannot be brought up to date: {error}") from error
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise CannotStart(
-                f"Port {port} is taken ({error.strerror}): set MINDSTREAM_PORT to another one"
-            ) from error
+def _bound(port: int) -> socket.socket:
+    """The socket that gateways listen on, one after the other. Raises ``CannotStart``."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise CannotStart(
+            f"Port {port} is taken ({error.strerror}): set MINDSTREAM_PORT to another one"
+        ) from error
+    return listener
 
 
 def _end_left_overs(places: Places) -> None:

@@ -32,6 +32,10 @@ HEALTH_FAILURES = 3
 SETTLED_SECONDS = 5.0
 """A process that lived this long is started again at once, a younger one after a growing pause."""
 LONGEST_PAUSE_SECONDS = 2.0
+PROVEN_SECONDS = 0.5
+"""A successor that says it can be used has to live this long before the old process ends."""
+RETIRE_SECONDS = 30.0
+"""How long the old one has to finish what it has begun."""
 LOG_BYTES = 16 << 20
 
 
@@ -39,7 +43,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """How to run a service. The callables block and run in threads.
 
     ``prepare`` runs before every start; ``ready`` says whether the service can be used, ``healthy``
-    whether a running one still answers (None: living is enough).
+    whether a running one still answers (None: living is enough). ``usable`` says whether the
+    process with this pid can be used, while another one may run beside it (None: it cannot be
+    replaced). Where ``alone`` two cannot run at once.
     """
 
     name: str
@@ -49,6 +55,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     healthy: Callable[[], bool] | None = None
     start_seconds: float = 60.0
     stop_seconds: float = 10.0
+    usable: Callable[[int], bool] | None = None
+    alone: bool = False
 
 
 class CannotStart(Exception):
@@ -68,6 +76,7 @@ class Watch:
         self._started_at = datetime.now(UTC)
         self._restarts = 0
         self._log: Path | None = None
+        self._changing = asyncio.Lock()
 
     @property
     def described(self) -> Process | None:
@@ -102,17 +111,78 @@ class Watch:
         while True:
             born = asyncio.get_running_loop().time()
             await self._until_dead()
-            # What it left in its group would hold its sockets.
-            self._kill_group()
-            lived = asyncio.get_running_loop().time() - born
-            quick = 0 if lived > SETTLED_SECONDS else quick + 1
-            self._say(f"{self.service.name} ended ({self._exit()}); starting it again")
-            if quick:
-                await asyncio.sleep(min(0.1 * 2**quick, LONGEST_PAUSE_SECONDS))
+            async with self._changing:
+                if self.alive:  # another one has taken its place
+                    continue
+                # What it left in its group would hold its sockets.
+                self._kill_group()
+                lived = asyncio.get_running_loop().time() - born
+                quick = 0 if lived > SETTLED_SECONDS else quick + 1
+                self._say(f"{self.service.name} ended ({self._exit()}); starting it again")
+                if quick:
+                    await asyncio.sleep(min(0.1 * 2**quick, LONGEST_PAUSE_SECONDS))
+                try:
+                    await self._spawn()
+                except (EmbeddedError, OSError) as error:
+                    self._say(f"{self.service.name} cannot be started: {error}")
+
+    async def replace(self) -> None:
+        """Start another process beside the present one, which ends when the other can be used.
+
+        Raises ``CannotStart`` if that does not come so far: then it is gone, and the old one goes
+        on. Where two cannot run at once the old one ends first, and there is a gap.
+        """
+        old = self._process
+        if old is None or self.service.usable is None:
+            raise CannotStart(f"{self.service.name} cannot be replaced")
+        if self.service.alone:
+            await self._retire(old)
+            # ``keep`` starts the next one.
+            await self._until_usable(lambda: self._process)
+            return
+        async with self._changing:
+            fresh = children.start(self.service.command())
             try:
-                await self._spawn()
-            except (EmbeddedError, OSError) as error:
-                self._say(f"{self.service.name} cannot be started: {error}")
+                await self._until_usable(lambda: fresh)
+            except BaseException:
+                children.signal_group(fresh.pid, signal.SIGKILL)
+                await asyncio.to_thread(fresh.wait)
+                raise
+            old, self._process = self._process, fresh
+            self._started_at = datetime.now(UTC)
+            self._restarts += 1
+            self._changed()
+        if old is not None:
+            await self._retire(old)
+
+    async def _until_usable(self, current: Callable[[], subprocess.Popen[bytes] | None]) -> None:
+        usable = self.service.usable
+        assert usable is not None
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.service.start_seconds
+        since: float | None = None
+        while since is None or loop.time() < since + PROVEN_SECONDS:
+            process = current()
+            if process is not None and process.poll() is None:
+                if since is None and usable(process.pid):
+                    since = loop.time()
+            elif not self.service.alone:
+                raise CannotStart(self._obituary("ended while it started"))
+            if since is None and loop.time() > deadline:
+                raise CannotStart(self._obituary("did not become ready in time"))
+            await asyncio.sleep(LOOK_SECONDS / 2)
+
+    async def _retire(self, old: subprocess.Popen[bytes]) -> None:
+        """Have a process end in good order, and kill what is left of it."""
+        try:
+            old.terminate()
+            async with asyncio.timeout(RETIRE_SECONDS):
+                await ended(old)
+        except TimeoutError:
+            self._say(f"{self.service.name} does not stop; killing it")
+        finally:
+            children.signal_group(old.pid, signal.SIGKILL)
+        await ended(old)
 
     async def stop(self) -> None:
         """Ask it to stop, wait, and kill what is left of its group."""

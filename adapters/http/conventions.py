@@ -123,6 +123,8 @@ class Conventions:
         self.closing: list[Callable[[], Awaitable[None]]] = []
         """What ends answers that would go on, when the process is about to stop."""
         self._policies: dict[int, RawHeader] = {}
+        self._under_way = 0
+        self._idle: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
@@ -136,6 +138,7 @@ class Conventions:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
+        self._under_way += 1
         context = self._context(scope, dict(scope["headers"]))
         exchange = Exchange(context, scope["method"], send, self._always)
         try:
@@ -155,7 +158,13 @@ class Conventions:
                 raise _broken_off(context) from None
             await exchange.fail(Problem("INTERNAL_ERROR"))
         finally:
+            self._ended()
             self._account(exchange, time.perf_counter() - began)
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        if self._idle is not None and not self._under_way:
+            self._idle.set()
 
     def _context(self, scope: Scope, headers: dict[bytes, bytes]) -> RequestContext:
         scope["path"] = canonical(scope["path"])
@@ -328,12 +337,14 @@ class Conventions:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate before the upgrade; nothing else applies to an open connection."""
         began = time.perf_counter()
+        self._under_way += 1
         context = self._context(scope, with_subprotocol_credentials(dict(scope["headers"])))
         upgrade = Upgrade(send)
         exchange = Exchange(context, "GET", upgrade.send, self._always)
         try:
             await self._upgrade(exchange, scope, receive, upgrade)
         finally:
+            self._ended()
             exchange.status = upgrade.status or _CLIENT_GONE
             self._account(exchange, time.perf_counter() - began)
 
@@ -375,8 +386,18 @@ class Conventions:
             raise Problem("FORBIDDEN", "Pages of this origin may not open a WebSocket here.")
 
     async def begin_closing(self) -> None:
-        """End what would not end by itself, before the server stops."""
+        """End what would not end by itself, and have each answer end its connection.
+
+        So whoever keeps one learns that the server is about to stop before it does.
+        """
+        self._always += ((b"connection", b"close"),)
         await asyncio.gather(*(end() for end in self.closing))
+
+    async def drained(self) -> None:
+        """Wait until nothing is under way."""
+        self._idle = asyncio.Event()
+        if self._under_way:
+            await self._idle.wait()
 
 
 def no_such_method() -> Problem:

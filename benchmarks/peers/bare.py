@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 from typing import Any
 
 import uvloop
 from litestar import Litestar, Response, get
 
 from bootstrap.roles import serve
+from bootstrap.stopping import Stop
 
 BODY = b'{"ok":true}'
 
@@ -24,8 +23,8 @@ def bare() -> Response[bytes]:
 async def main(port: int) -> None:
     """Serve as the product does until told to stop."""
     app: Any = Litestar([bare], openapi_config=None)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    stop = Stop()
+    stop.listen()
     await serve(app, f"127.0.0.1:{port}", stop)
 
 

@@ -39,6 +39,7 @@ def run(
     name: Annotated[
         str | None, typer.Option(help="Name of this process, where a role has several.")
     ] = None,
+    listener: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run one role in the foreground, against the services that the settings name.
 
@@ -48,7 +49,7 @@ def run(
     from bootstrap import roles, services
 
     try:
-        code = roles.run(role, name or role, cli.settings())
+        code = roles.run(role, name or role, cli.settings(), listener)
     except services.NotRunning as error:
         cli.fail(str(error), cli.UNAVAILABLE)
     raise typer.Exit(code)

@@ -122,6 +122,46 @@ def test_an_api_that_hangs_is_replaced(up: Up) -> None:
     assert not psutil.pid_exists(before)
 
 
+def test_what_is_named_is_replaced_and_nothing_else(up: Up) -> None:
+    before = up.processes()
+
+    replaced = up.cli("restart", "write-api", "gateway")
+
+    assert replaced.returncode == 0, replaced.stderr
+    after = up.processes()
+    changed = {name for name in after if after[name]["pid"] != before[name]["pid"]}
+    assert changed == {"write-api", "gateway"}
+    for name in changed:
+        assert after[name]["restarts"] == before[name]["restarts"] + 1
+        assert not psutil.pid_exists(before[name]["pid"])
+        assert usable(up, name)
+
+
+def test_a_version_that_does_not_start_replaces_nothing(up: Up) -> None:
+    before = up.processes()
+    broken = up.home / "broken"
+    broken.touch()
+
+    refused = up.cli("restart", "write-api", "scheduler", "gateway", "--json")
+
+    broken.unlink()
+    assert refused.returncode == 1
+    assert "this version has a fault" in refused.stderr
+    after = up.processes()
+    changed = {name for name in after if after[name]["pid"] != before[name]["pid"]}
+    assert changed == {"scheduler"}, "what comes after it in the order was left alone"
+    assert usable(up, "write-api")
+    assert after["write-api"]["restarts"] == before["write-api"]["restarts"]
+
+
+@pytest.mark.parametrize("name", ["postgres", "read-api-2"])
+def test_what_cannot_be_replaced_is_said(up: Up, name: str) -> None:
+    refused = up.cli("restart", name)
+
+    assert refused.returncode == 4
+    assert name in refused.stderr
+
+
 def test_the_login_is_said_and_no_log_holds_it(up: Up) -> None:
     assert "ada@example.org  correct horse" in up.output.read_text()
     for log in (up.home / "log").iterdir():

@@ -19,13 +19,14 @@ from bootstrap import wiring
 from bootstrap.embedded import free_port
 from bootstrap.roles import serve
 from bootstrap.settings import Settings
+from bootstrap.stopping import Stop
 
 
 @asynccontextmanager
 async def listening(settings: Settings) -> AsyncIterator[str]:
     """The base URL of a read API of its own, served as a role serves it."""
     port = free_port()
-    stop = asyncio.Event()
+    stop = Stop()
     app = wiring.read_api_app(settings)
     serving = asyncio.create_task(serve(app, f"127.0.0.1:{port}", stop))
     url = f"http://127.0.0.1:{port}"
@@ -40,6 +41,7 @@ async def listening(settings: Settings) -> AsyncIterator[str]:
     try:
         yield url
     finally:
+        stop.hurry.set()
         stop.set()
         await serving
 

@@ -572,3 +572,15 @@ async def test_a_websocket_is_opened_by_its_bearer_only() -> None:
     assert not reached
     assert sent[0]["status"] == 401
     assert json.loads(sent[1]["body"])["code"] == "UNAUTHENTICATED"
+
+
+async def test_before_it_closes_each_answer_ends_its_connection() -> None:
+    app = conventions([read_note])
+    async with client(app) as anna:
+        before = await anna.get("/health/live")
+        await app.begin_closing()
+        after = await anna.get("/health/live")
+    assert "connection" not in before.headers
+    assert after.headers["connection"] == "close"
+    async with asyncio.timeout(5):
+        await app.drained()

@@ -115,8 +115,14 @@ async def _login(settings) -> dict[str, str]:
     return {"email": "ada@example.org", "password": "correct horse"}
 
 
+def _write_api(settings):
+    if (settings.home / "broken").exists():
+        raise RuntimeError("this version has a fault")
+    return _application("write")
+
+
 _module = types.ModuleType("bootstrap.wiring")
-_module.write_api_app = lambda settings: _application("write")
+_module.write_api_app = _write_api
 _module.read_api_app = lambda settings: _application("read")
 _module.projector = _until
 _module.scheduler = _until
