@@ -1,4 +1,4 @@
-"""``events export|import``: the portable archive of a store."""
+"""``events export|import|check``: the portable archive of a store."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ Tell = Callable[[int, int], None]
 
 
 def register(app: typer.Typer) -> None:
-    """Add both to the group ``events``."""
+    """Add all to the group ``events``."""
     del app  # the group is added by its own module
     events.command(name="export")(export)
     events.command(name="import")(import_)
+    events.command(name="check")(check)
 
 
 def export(
@@ -87,8 +88,25 @@ def import_(
         cli.err.print(f"{done.unreadable} streams cannot be read and hold no names.")
 
 
+def check(
+    file: Annotated[
+        Path, typer.Argument(help="What an export wrote.", exists=True, dir_okay=False)
+    ],
+    json: cli.Json = False,
+) -> None:
+    """Read an archive to its end and say whether it is whole and unchanged. Needs no server."""
+    from adapters.archive import store
+
+    with _failing("The archive is damaged"), _progress("check") as tell:
+        read = store.check(file, tell)
+    if json:
+        cli.print_json({"file": str(file), "events": read.count, "checksum": read.checksum})
+    else:
+        cli.out.print(f"{read.count} events in {file}, whole and unchanged", markup=False)
+
+
 @contextmanager
-def _failing() -> Iterator[None]:
+def _failing(damage: str = "The archive is damaged and nothing was written") -> Iterator[None]:
     """End the program with one sentence and the code that goes with what went wrong."""
     import psycopg
 
@@ -99,7 +117,7 @@ def _failing() -> Iterator[None]:
     try:
         yield
     except Damaged as damaged:
-        cli.fail(f"The archive is damaged and nothing was written: {damaged}")
+        cli.fail(f"{damage}: {damaged}")
     except OtherMasterKey as other:
         cli.fail(f"Nothing was written: {other}.", cli.REFUSED)
     except NotEmpty as occupied:

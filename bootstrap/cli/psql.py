@@ -1,22 +1,23 @@
-"""``psql``: the database, as its owner."""
+"""``psql`` and ``pg``: the database, as its owner, in PostgreSQL's own programs."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from bootstrap import cli
 
+PROGRAMS = ("createdb", "dropdb", "pg_dump", "pg_dumpall", "pg_restore", "psql")
+_OWN_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
+
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        name="psql",
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(psql)
+    """Add the commands."""
+    app.command(name="psql", context_settings=_OWN_OPTIONS)(psql)
+    app.command(name="pg", context_settings=_OWN_OPTIONS)(pg)
 
 
 def psql(
@@ -26,21 +27,46 @@ def psql(
     ] = "owner",
 ) -> None:
     """Open the database in psql; SQL may come from standard input. psql's own options work too."""
+    if role not in ("owner", "write", "read"):
+        cli.fail(f"There is no role {role}: owner, write or read.", cli.USAGE)
+    _become("psql", ["-v", "ON_ERROR_STOP=1", *context.args], _address(role))
+
+
+def pg(
+    context: typer.Context,
+    program: Annotated[str, typer.Argument(help=", ".join(PROGRAMS), show_default=False)],
+) -> None:
+    """Run a program of PostgreSQL on the database as its owner, with the program's own options.
+
+    Needs MINDSTREAM_OWNER_DSN, or a running `up`.
+    """
+    if program not in PROGRAMS:
+        cli.fail(f"There is no program {program}: {', '.join(PROGRAMS)}.", cli.USAGE)
+    _become(program, context.args, _address("owner"))
+
+
+def _address(role: str) -> str:
+    settings = cli.settings()
+    name = f"{role}_dsn"
+    if getattr(settings, name) is None:
+        settings = cli.settings(servers=True)
+    found: str | None = getattr(settings, name)
+    if found is None:
+        cli.fail(f"MINDSTREAM_{role.upper()}_DSN is not set.", cli.UNAVAILABLE)
+    return found
+
+
+def _become(name: str, arguments: list[str], dsn: str) -> NoReturn:
+    """Turn into that program, its own and those of the caller as arguments."""
     from bootstrap.embedded import POSTGRES_BIN
     from bootstrap.settings import inherited
 
-    if role not in ("owner", "write", "read"):
-        cli.fail(f"There is no role {role}: owner, write or read.", cli.USAGE)
-    settings = cli.settings(servers=True)
-    dsn = getattr(settings, f"{role}_dsn")
-    if dsn is None:
-        cli.fail(f"MINDSTREAM_{role.upper()}_DSN is not set.", cli.UNAVAILABLE)
-    program = str(POSTGRES_BIN / "psql")
+    program = str(POSTGRES_BIN / name)
     if not os.access(program, os.X_OK):
-        program = shutil.which("psql") or cli.fail("psql is not installed.", cli.UNAVAILABLE)
+        program = shutil.which(name) or cli.fail(f"{name} is not installed.", cli.UNAVAILABLE)
     # The address goes by environment: arguments are everybody's to read.
     environment = {**inherited(), **_environment(dsn)}
-    os.execve(program, ["psql", "-v", "ON_ERROR_STOP=1", *context.args], environment)  # noqa: S606
+    os.execve(program, [name, *arguments], environment)  # noqa: S606
 
 
 def _environment(dsn: str) -> dict[str, str]:

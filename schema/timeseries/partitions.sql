@@ -5,9 +5,11 @@ CREATE OR REPLACE FUNCTION timeseries_form() RETURNS text LANGUAGE sql IMMUTABLE
     SELECT 'none'
 $$;
 
--- The partition for what no other takes. It is named by the table's number, which never changes.
+-- The partition for what no other takes. Its name begins with the number that the table had when it was
+-- made: that stays when the table is renamed, and is another one after a dump was restored.
 CREATE OR REPLACE FUNCTION timeseries_rest(relation regclass) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT format('series_%s_rest', relation::oid)
+    SELECT c.relname::text FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partdefid
+    WHERE p.partrelid = relation
 $$;
 
 -- A table like the live one, without rows.
@@ -18,7 +20,10 @@ DECLARE
 BEGIN
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) PARTITION BY RANGE (time)', shadow, live);
     PERFORM mirror_security(format('%I', live)::regclass, shadow);
-    rest := timeseries_rest(format('%I', shadow)::regclass);
+    rest := format('series_%s_rest', format('%I', shadow)::regclass::oid);
+    WHILE timeseries_exists(rest) LOOP  -- a restored table may have had that number
+        rest := format('series_%s_rest', floor(random() * 1e9) + 1e10);
+    END LOOP;
     EXECUTE format('CREATE TABLE %I PARTITION OF %I DEFAULT', rest, shadow);
     PERFORM timeseries_close(rest);
 END
@@ -54,7 +59,7 @@ BEGIN
         ' UNION SELECT generate_series(timeseries_floor($1, now()), now() + interval ''30 days'', $1)'
         ' ORDER BY 1', rest) USING step, dropped
     LOOP
-        made := format('series_%s_%s', of::oid, to_char(start AT TIME ZONE 'UTC', 'YYYYMMDD'));
+        made := left(rest, -4) || to_char(start AT TIME ZONE 'UTC', 'YYYYMMDD');
         CONTINUE WHEN timeseries_exists(made);
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
                        made, relation_name);
