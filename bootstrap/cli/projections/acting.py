@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bootstrap import cli
-from bootstrap.cli.projections.waiting import Name, known, result, statuses, waited
+from bootstrap.cli.projections.waiting import Name, known, result, statuses, waited, waited_all
 
 if TYPE_CHECKING:
     from bootstrap.operators import Desk
     from domain.operation import Operation
 
 
-def verify(name: Name, json: cli.Json = False) -> None:
-    """Compare a read model with a fold of its events; exit code 1 says that they differ."""
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Projections.", metavar="NAME...")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    json: cli.Json = False,
+) -> None:
+    """Compare read models with a fold of their events; exit code 1 says that one differs."""
+    from bootstrap.views import VIEWS
     from domain.operation import VERIFY
 
-    found = result(waited(cli.settings(servers=True), VERIFY, known(name)))
+    chosen = [view.name for view in VIEWS] if all_ else list(map(known, names or ()))
+    if not chosen:
+        cli.fail("Name the projections, or say --all.", cli.USAGE)
+    ended = waited_all(cli.settings(servers=True), VERIFY, chosen)
+    found = [result(each) for each in ended]
     if json:
-        cli.print_json(found)
+        cli.print_json(found[0] if len(chosen) == 1 else found)
     else:
-        cli.out.print(
-            f"{name}: {found['rows_live']} rows, {found['rows_expected']} expected at position"
-            f" {found['position']}: {'equal' if found['equal'] else 'different'}"
-        )
-        cli.print_table(
-            ("KEY", "LIVE", "EXPECTED"),
-            [
-                (
-                    difference["key"],
-                    "missing" if difference["live"] is None else difference["live"],
-                    "missing" if difference["expected"] is None else difference["expected"],
-                )
-                for difference in found["differences"]
-            ],
-        )
-    if not found["equal"]:
+        for each in found:
+            _show_comparison(each)
+    if not all(each["equal"] for each in found):
         raise typer.Exit(cli.FAILED)
+
+
+def _show_comparison(found: dict[str, Any]) -> None:
+    cli.out.print(
+        f"{found['projection']}: {found['rows_live']} rows, {found['rows_expected']} expected at"
+        f" position {found['position']}: {'equal' if found['equal'] else 'different'}"
+    )
+    if found["equal"]:
+        return
+    cli.print_table(
+        ("KEY", "LIVE", "EXPECTED"),
+        [
+            (
+                difference["key"],
+                "missing" if difference["live"] is None else difference["live"],
+                "missing" if difference["expected"] is None else difference["expected"],
+            )
+            for difference in found["differences"]
+        ],
+    )
 
 
 def rollback(
