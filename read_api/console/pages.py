@@ -1,4 +1,4 @@
-"""The frame of the console's pages, and the files that they load.
+"""The frame of the console's pages, and the files that all web pages load.
 
 Owns ``GET /ops``, ``GET /ops/{page}`` and the assets. The frame is the same for everybody and holds
 nothing of the system; what is to be seen is a part that its script asks for with a bearer token.
@@ -41,18 +41,22 @@ def routes(templates: Environment, places: Iterable[Place]) -> list[HTTPRouteHan
     """The handlers."""
     listed = list(places)
     by_path = {
-        place.path: templates.get_template("frame.html").render(
-            places=listed, path=place.path, title=place.title, part=PARTS + place.name
+        place.path: templates.get_template("console.html").render(
+            home="/ops",
+            places=listed,
+            path=place.path,
+            title=place.title,
+            part=PARTS + place.name,
         )
         for place in listed
     }
     files = {asset.path.removeprefix(ASSETS): asset for asset in FILES.values()}
 
-    @get("/ops", opt=_html("The operators' console", "console"))
+    @get("/ops", opt=web_page("The operators' console", "console"))
     async def overview(request: Request[Any, Any, Any]) -> Answer:
         return page(by_path["/ops"], csp=CSP)
 
-    @get("/ops/{page:str}", opt=_html("A page of the operators' console", "console_page"))
+    @get("/ops/{page:str}", opt=web_page("A page of the operators' console", "console_page"))
     async def other(request: Request[Any, Any, Any]) -> Answer:
         html = by_path.get("/ops/" + request.path_params["page"])
         if html is None:
@@ -91,12 +95,13 @@ def routes(templates: Environment, places: Iterable[Place]) -> list[HTTPRouteHan
     return [overview, other, asset]
 
 
-def _html(summary: str, operation_id: str) -> dict[str, Any]:
+def web_page(summary: str, operation_id: str, tag: str = TAGS[0]) -> dict[str, Any]:
+    """The description of a page that is open to everybody, as ``opt`` takes it."""
     return {
         OPT: Operation(
             summary=summary,
             description="The same for everybody: what is to be seen is loaded with a bearer token.",
-            tags=TAGS,
+            tags=(tag,),
             enveloped=False,
             response=str,
             response_media_type="text/html",

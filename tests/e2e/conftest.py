@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 
+from tests.support.chromium import NotToBeHad, chromium
+from tests.support.driven import Page, driven
 from tests.support.people import People, Person, people_at
 from tests.support.upped import Up, prepared
 
@@ -62,3 +64,15 @@ def anonymous(people: People) -> httpx.Client:
 def person(people: People) -> Person:
     """Somebody new for this test."""
     return people.new()
+
+
+@pytest.fixture
+async def tab() -> AsyncIterator[Page]:
+    """A browser, wide and light."""
+    try:
+        browser = chromium()
+    except NotToBeHad as reason:
+        pytest.skip(str(reason))
+    async with driven(browser) as found:
+        await found.look(1440, dark=False)
+        yield found

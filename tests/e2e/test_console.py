@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx
 import psycopg
@@ -12,8 +12,8 @@ import pytest
 
 from tests.e2e.conftest import OPERATOR
 from tests.support.axe import axe, serious
-from tests.support.chromium import NotToBeHad, chromium
-from tests.support.driven import Page, driven
+from tests.support.chromium import NotToBeHad
+from tests.support.driven import DOOR, Page, log_in
 from tests.support.people import PASSWORD, People, Person
 from tests.support.upped import Up
 
@@ -134,25 +134,10 @@ def test_what_lies_in_the_store_is_no_markup(operator: Person, parked: str) -> N
 
 
 @pytest.fixture
-async def page(up: Up) -> AsyncIterator[Page]:
+async def page(tab: Page, up: Up) -> Page:
     """A browser at the console's door."""
-    try:
-        browser = chromium()
-    except NotToBeHad as reason:
-        pytest.skip(str(reason))
-    async with driven(browser) as found:
-        await found.look(1440, dark=False)
-        await found.go(f"{up.gateway}/ops", "!document.querySelector('#door').hidden")
-        yield found
-
-
-async def log_in(page: Page, email: str, password: str) -> None:
-    """By the keyboard alone, as everything here."""
-    await page.until("document.activeElement.id == 'email'")
-    await page.type(email)
-    await page.press("Tab", 9)
-    await page.type(password)
-    await page.press("Enter", 13, "\r")
+    await tab.go(f"{up.gateway}/ops", DOOR)
+    return tab
 
 
 async def enter_on(page: Page, selector: str) -> None:

@@ -21,6 +21,8 @@ import aiohttp
 from tests.support.chromium import FLAGS, Chromium
 
 _OWN_TIME = "--virtual-time-budget"
+DOOR = "!document.querySelector('#door').hidden"
+"""A page of ours asks who one is."""
 PATIENCE = 20.0
 """Seconds for a condition."""
 
@@ -100,6 +102,15 @@ class Page:
         """A picture of the whole page as PNG."""
         made = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         await asyncio.to_thread(file.write_bytes, base64.b64decode(made["data"]))
+
+
+async def log_in(page: Page, email: str, password: str) -> None:
+    """At the door of a page of ours, by the keyboard alone."""
+    await page.until("document.activeElement.id == 'email'")
+    await page.type(email)
+    await page.press("Tab", 9)
+    await page.type(password)
+    await page.press("Enter", 13, "\r")
 
 
 @asynccontextmanager
