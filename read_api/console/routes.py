@@ -1,6 +1,6 @@
-"""All of the console's calls together.
+"""All calls of the web pages together.
 
-Owns which pages there are. A page is its frame and its part; it stands here once both work.
+Owns which pages the console has. A page is its frame and its part; it stands here once both work.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from adapters.http.health import Readiness
 from projections.ops.audit import AuditLog
 from projections.oversight import Oversight
-from read_api.console import lists, pages, parts
+from read_api.console import analysts, lists, pages, parts
 from read_api.console.pages import Place
 from read_api.console.trends import Trends
 from read_api.console.writing import environment
@@ -35,4 +35,8 @@ def routes(
         *parts.parts(oversight, audit, readiness, Trends()),
         *lists.parts(oversight, audit, operations),
     ]
-    return [*pages.routes(templates, PLACES), parts.handler(templates, drawn)]
+    return [
+        *pages.routes(templates, PLACES),
+        *analysts.routes(templates),
+        parts.handler(templates, drawn),
+    ]

@@ -1,0 +1,452 @@
+/* The analysts' page: asks the API for series as anybody may, counts them together, and says what
+   the charts show. Nothing here makes markup out of data. */
+"use strict";
+addEventListener("DOMContentLoaded", () => {
+const at = id => document.getElementById(id);
+const {count, score} = charts;
+const MOODS = ["ecstatic", "happy", "neutral", "anxious", "sad", "angry"];
+const SCORES = {ecstatic: 1, happy: .6, neutral: 0, anxious: -.4, sad: -.6, angry: -.8};
+const TYPES = ["entry_created", "entry_updated", "entry_deleted", "insight_viewed", "login", "logout",
+  "settings_updated", "profile_updated"];
+const WINDOWS = {day: [7, "7-day"], week: [4, "4-week"], month: [3, "3-month"]};
+const CHARTS = ["mood", "calendar", "moods", "words", "entries", "activity"];
+const worded = name => name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
+const kindOf = value => value === null ? "m-none"
+  : "m-" + MOODS.reduce((a, b) =>
+    Math.abs(SCORES[b] - value) < Math.abs(SCORES[a] - value) ? b : a);
+const make = (name, kind, ...children) => {
+  const made = document.createElement(name);
+  if (kind) made.className = kind;
+  made.append(...children);
+  return made;
+};
+const plural = (number, one, more = one + "s") => `${count(number)} ${number === 1 ? one : more}`;
+
+let me = null, state = null, last = null, turn = 0, ends = null, shares = false, timer = 0;
+const boxes = Object.fromEntries(CHARTS.map(name => [name, new charts.Chart(at("box-" + name),
+  width => name === "mood" ? (width < 500 ? 240 : 300) : (width < 500 ? 220 : 250))]));
+
+/* The API. A refusal is thrown as what it says. */
+class Refused extends Error {}
+const ask = async path => {
+  const answer = await session.call(path, {headers: {Accept: "application/json"}});
+  if (answer.ok) return answer.json();
+  const error = new Refused(await session.saidOf(answer));
+  error.status = answer.status;
+  throw error;
+};
+const path = (kind, from, through, bucket) => {
+  const query = new URLSearchParams({from: dates.iso(from), to: dates.iso(through + 1), bucket,
+    tz: state.tz});
+  for (const name of ["user_id", "tenant_id"]) if (state[name]) query.set(name, state[name]);
+  return `/v1/analytics/${kind}?${query}`;
+};
+const series = async (...asked) => {
+  const {data, timestamp} = await ask(path(...asked));
+  return {...data, points: data.series[0]?.points || [], asked: timestamp};
+};
+
+/* Sums. */
+const sum = (points, value) => points.reduce((total, each) => total + value(each), 0);
+const mean = points => {
+  const entries = sum(points, each => each.entries);
+  return entries ? sum(points, each => each.entries * (each.average_score ?? 0)) / entries : null;
+};
+/* Over so many buckets each; it has a gap where nothing was recorded in a third of them on end. */
+const rolling = (points, size) => {
+  const found = points.map((_, index) =>
+    mean(points.slice(Math.max(index - size + 1, 0), index + 1)));
+  for (let index = 0; index < points.length; index++) {
+    let end = index;
+    while (end < points.length && !points[end].entries) end++;
+    if (end - index > size / 3) found.fill(null, index, end);
+    index = end;
+  }
+  return found;
+};
+
+/* What the charts show: each a `spec` that says what is drawn, what the box with numbers tells of a
+   bucket, and what the table has. */
+const specs = found => {
+  const {words, mood, activity, moodDays, entryDays} = found;
+  const bucket = state.bucket, labels = mood.points.map(each => each.bucket);
+  const clock = dates.shown(state.tz), begun = labels.findLastIndex(each => each <= clock + ":99");
+  const now = state.through >= dates.day(clock) ? begun : -1;
+  const named = index => {
+    let name = dates.named(labels[index], bucket);
+    if (dates.day(labels[index]) < state.from) name += `, from ${dates.said(state.from)}`;
+    if (index === now) name += ", so far";
+    else if (dates.last(labels[index], bucket) > state.through) {
+      name += `, through ${dates.said(state.through)}`;
+    }
+    return name;
+  };
+  const filled = points => Math.max(points.findLastIndex(each => each), 0);
+  const common = {labels, bucket, now};
+  const each = bucket === "day" ? "a day" : `by ${bucket}`;
+  const [size, called] = WINDOWS[bucket] || [0, ""];
+  const averages = mood.points.map(point => point.average_score);
+  const smooth = size && labels.length >= size * 5 ? rolling(mood.points, size) : null;
+  const moodLegend = MOODS.map(name => ["m-" + name, worded(name)]);
+  const moodRows = point => MOODS.filter(name => point.moods[name])
+    .map(name => ["m-" + name, worded(name), count(point.moods[name])]);
+  const some = (total, rows) => total ? rows : [["", "Nothing recorded", ""]];
+  const kept = TYPES.filter(type => sum(activity.points, point => point.by_type[type]));
+  const perEntry = point => point.entries ? count(Math.round(point.words / point.entries)) : "–";
+
+  const mended = {
+    ...common, form: "line", unit: "Score from −1 to +1", values: averages, mean: smooth,
+    kinds: averages.map(kindOf), last: filled(mood.points.map(point => point.entries)),
+    legend: [...(smooth ? [["k-mean", called + " average"]] : []), ...moodLegend,
+      ["k-gap", "Nothing recorded"]],
+    about: `Average score ${each}`,
+    tell: index => {
+      const point = mood.points[index];
+      return {name: named(index), rows: some(point.entries, [
+        [kindOf(point.average_score), "Average", score(point.average_score)],
+        ...(smooth ? [["k-mean", called + " average", score(smooth[index])]] : []),
+        ["", "Entries with a mood", count(point.entries)]])};
+    },
+    head: ["Average", ...(smooth ? [called + " average"] : []), "Entries with a mood"],
+    row: index => [score(averages[index]), ...(smooth ? [score(smooth[index])] : []),
+      count(mood.points[index].entries)],
+  };
+  const parted = {
+    ...common, form: "columns", share: shares,
+    unit: shares ? "Share of entries with a mood" : "Entries with a mood",
+    stacks: MOODS.map(name =>
+      ({kind: "m-" + name, values: mood.points.map(point => point.moods[name])})),
+    last: mended.last, about: `How often each ${each}`,
+    legend: MOODS.map(name => ["m-" + name, worded(name), sum(mood.points, one => one.moods[name])]),
+    tell: index => ({name: named(index), rows: some(mood.points[index].entries,
+      [...moodRows(mood.points[index]), ["", "Together", count(mood.points[index].entries)]])}),
+    head: [...MOODS.map(worded), "Together"],
+    row: index => [...MOODS.map(name => count(mood.points[index].moods[name])),
+      count(mood.points[index].entries)],
+  };
+  const counted = (name, kind, label) => ({
+    ...common, form: "columns", unit: label, about: `${label} ${each}`,
+    stacks: [{kind, values: words.points.map(point => point[name])}],
+    legend: [[kind, label, sum(words.points, point => point[name])]],
+    last: filled(words.points.map(point => point.entries)),
+    tell: index => {
+      const point = words.points[index];
+      return {name: named(index), rows: some(point.entries, [["", "Words", count(point.words)],
+        ["", "Entries", count(point.entries)], ["", "Words an entry", perEntry(point)]])};
+    },
+    head: ["Words", "Entries", "Words an entry"],
+    row: index => [count(words.points[index].words), count(words.points[index].entries),
+      perEntry(words.points[index])],
+  });
+  const done = {
+    ...common, form: "columns", unit: "Things done", about: `What was done ${each}, when it was done`,
+    stacks: TYPES.map(type =>
+      ({kind: "t-" + type, values: activity.points.map(point => point.by_type[type])})),
+    legend: kept.map(type => ["t-" + type, worded(type), sum(activity.points, one => one.by_type[type])]),
+    last: filled(activity.points.map(point => point.events)),
+    tell: index => {
+      const point = activity.points[index];
+      return {name: named(index), rows: some(point.events, [
+        ...kept.filter(type => point.by_type[type])
+          .map(type => ["t-" + type, worded(type), count(point.by_type[type])]),
+        ["", "Together", count(point.events)]])};
+    },
+    head: [...kept.map(worded), "Together"],
+    row: index => [...kept.map(type => count(activity.points[index].by_type[type])),
+      count(activity.points[index].events)],
+  };
+  const written = moodDays.points.map((point, index) => entryDays.points[index]?.entries || 0);
+  const days = {
+    form: "calendar", first: found.calendar.from, bucket: "day",
+    kinds: moodDays.points.map((point, index) =>
+      point.entries ? kindOf(point.average_score) : written[index] ? "m-none" : "m-empty"),
+    last: filled(written),
+    legend: [...moodLegend, ["m-none", "No mood"], ["m-empty", "Nothing written"]],
+    about: "Every day in the colour of the mood nearest to its average",
+    tell: index => {
+      const point = moodDays.points[index];
+      return {name: dates.said(found.calendar.from + index, {week: true}), rows: written[index]
+        ? [[kindOf(point.average_score), point.entries ? "Average" : "No mood",
+          point.entries ? score(point.average_score) : ""],
+        ...moodRows(point), ["", "Entries", count(written[index])]]
+        : [["", "Nothing written", ""]]};
+    },
+    head: ["Average", "Entries"],
+    row: index => [score(moodDays.points[index].average_score), count(written[index])],
+  };
+  return {mood: mended, calendar: days, moods: parted, words: counted("words", "k-words", "Words"),
+    entries: counted("entries", "k-entries", "Entries"), activity: done};
+};
+
+/* The figures on top, against the time before where that is as long. */
+const changed = (now, before) => {
+  const days = state.through - state.from + 1;
+  const than = `on ${plural(days, "day")} before`;
+  if (!before) return now ? "None in the " + plural(days, "day") + " before" : null;
+  const part = Math.round((now - before) / before * 100);
+  return part ? `${part > 0 ? "▲" : "▼"} ${count(Math.abs(part))} % ${than}` : `As much as ${than.slice(3)}`;
+};
+const tiles = found => {
+  const {words, mood, before} = found;
+  const of = points => ({entries: sum(points.words.points, each => each.entries),
+    words: sum(points.words.points, each => each.words), mood: mean(points.mood.points)});
+  const now = of({words, mood}), then = before ? of(before) : null;
+  const average = ({words: all, entries}) => entries ? Math.round(all / entries) : 0;
+  const days = state.through - state.from + 1;
+  const wrote = found.days ? found.days.points.filter(each => each.entries).length : null;
+  const most = MOODS.map(name => [sum(mood.points, each => each.moods[name]), name])
+    .reduce((a, b) => b[0] > a[0] ? b : a);
+  const moods = sum(mood.points, each => each.entries);
+  const near = now.mood === null ? "" : "Nearest to " + kindOf(now.mood).slice(2);
+  const moved = now.mood === null || !then || then.mood === null ? ""
+    : `, ${score(now.mood - then.mood)} on before`;
+  const tile = (name, value, note, unit = "") => {
+    const shown = make("dd", "", value);
+    if (unit) shown.append(" ", make("small", "", unit));
+    return make("div", "tile", make("dt", "", name), shown, make("dd", "note", note || " "));
+  };
+  at("tiles").replaceChildren(
+    tile("Entries", count(now.entries), then ? changed(now.entries, then.entries)
+      : `${(now.entries / days * 7).toFixed(1)} a week`),
+    tile("Words", count(now.words), then ? changed(now.words, then.words)
+      : `${count(Math.round(now.words / days))} a day`),
+    tile("Words an entry", now.entries ? count(average(now)) : "–",
+      !now.entries ? "" : then ? changed(average(now), average(then))
+        : `${Math.ceil(average(now) / 200)} min to read`),
+    tile("Average mood", score(now.mood), near + moved),
+    tile("Most often", moods ? worded(most[1]) : "–",
+      moods ? `${Math.round(most[0] / moods * 100)} % of ${plural(moods, "mood")}` : ""),
+    words.people === 1 && wrote !== null
+      ? tile("Days written", count(wrote), `${Math.round(wrote / days * 100)} % of ${count(days)}`)
+      : tile("People counted", count(words.people), "who share their numbers"));
+  at("nothing").hidden = now.entries > 0 || state.span === "all";
+};
+const who = () => at("who").selectedOptions[0]?.dataset.said || "My own";
+const spoken = () => `${dates.said(state.from)} – ${dates.said(state.through)}`;
+const stamp = found => {
+  const all = [found.words, found.mood, found.activity, found.moodDays, found.entryDays];
+  const oldest = all.reduce((a, b) => Date.parse(b.as_of) < Date.parse(a.as_of) ? b : a);
+  const behind = Math.round((Date.parse(oldest.asked) - Date.parse(oldest.as_of)) / 1000);
+  const local = new Intl.DateTimeFormat("en-GB", {timeZone: state.tz, day: "numeric",
+    month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23"});
+  const time = make("time", "", local.format(new Date(oldest.as_of)));
+  time.dateTime = oldest.as_of;
+  const late = behind > 10;
+  at("stamp").className = late ? "stamp late" : "stamp";
+  at("stamp").replaceChildren("Complete up to ", time, late ? `, ${count(behind)} s behind` : "");
+  at("stamp").title = `All that was recorded before ${oldest.as_of} is counted`;
+  return oldest.as_of;
+};
+
+const table = (name, spec) => {
+  const labels = spec.labels || spec.kinds, most = 1000;
+  const rows = Array.from({length: Math.min(labels.length, most)}, (_, index) => make("tr", "",
+    make("th", "", spec.tell(index).name), ...spec.row(index).map(each => make("td", "number", each))));
+  for (const row of rows) row.firstChild.scope = "row";
+  const head = [spec.form === "calendar" ? "Day" : worded(spec.bucket), ...spec.head]
+    .map((each, index) => {
+      const made = make("th", index ? "number" : "", each);
+      made.scope = "col";
+      return made;
+    });
+  const drawn = make("table", "", make("thead", "", make("tr", "", ...head)), make("tbody", "", ...rows));
+  const more = labels.length > most
+    ? [make("p", "soft small", `The first ${count(most)} of ${count(labels.length)}: the CSV has all.`)]
+    : [];
+  at("numbers-" + name).querySelector(".scroll").replaceChildren(drawn, ...more);
+};
+const show = found => {
+  last = {...found, specs: specs(found), as_of: stamp(found)};
+  for (const name of CHARTS) {
+    const spec = last.specs[name];
+    boxes[name].set(spec);
+    at("sub-" + name).textContent = spec.about;
+    at("legend-" + name).replaceChildren(...spec.legend.map(([kind, label, total]) => {
+      const item = make("li", "of " + kind, label);
+      if (total !== undefined) item.append(make("span", "soft number", count(total)));
+      return item;
+    }));
+    if (at("numbers-" + name).open) table(name, spec);
+  }
+  tiles(found);
+  at("about").textContent = `${who()}, ${spoken()}, ${state.tz}`
+    + (state.bucket === "hour" ? ". Entries have a date and no time: they count in its first hour." : "");
+  at("year").textContent = `${dates.said(found.calendar.from)} – ${dates.said(found.calendar.through)}`;
+  at("later").disabled = found.calendar.through >= state.through;
+  at("earlier").disabled = found.calendar.from <= dates.FIRST;
+};
+
+/* Asking. */
+const everything = async () => {
+  const today = dates.day(dates.shown(state.tz));
+  const {points} = await series("entries", dates.FIRST, today + 366, "year");
+  const years = points.filter(each => each.entries).map(each => dates.day(each.bucket));
+  const end = years.length ? dates.day(`${dates.iso(years.at(-1)).slice(0, 4)}-12-31`) : today;
+  state.from = years.length ? years[0] : today - 89;
+  state.through = end < today - 366 ? end : today;
+};
+const refuse = error => {
+  at("fault-asked").firstElementChild.textContent = error.message;
+  at("fault-asked").hidden = false;
+};
+const renew = async () => {
+  const mine = ++turn;
+  again(0);
+  at("part").setAttribute("aria-busy", "true");
+  try {
+    if (state.span === "all") await everything();
+    else if (state.span !== "own") range.turn(state, dates.day(dates.shown(state.tz)));
+    if (mine !== turn) return null;
+    range.settle(state);
+    range.write(state, me.timezone);
+    const {from, through, bucket} = state, days = through - from + 1;
+    ends = Math.min(ends ?? through, through);
+    const year = {from: dates.within(ends - 364), through: ends};
+    const compared = state.span !== "all" && from - days >= dates.FIRST;
+    const [words, mood, activity, moodDays, entryDays, counted, ...before] = await Promise.all([
+      series("words", from, through, bucket), series("mood", from, through, bucket),
+      series("activity", from, through, bucket),
+      series("mood", year.from, year.through, "day"), series("entries", year.from, year.through, "day"),
+      days <= range.MOST ? series("entries", from, through, "day") : null,
+      ...(compared ? [series("words", from - days, from - 1, "year"),
+        series("mood", from - days, from - 1, "year")] : [])]);
+    if (mine !== turn) return null;
+    session.well();
+    at("fault-asked").hidden = true;
+    session.show("part");
+    show({words, mood, activity, moodDays, entryDays, days: counted, calendar: year,
+      before: compared ? {words: before[0], mood: before[1]} : null});
+  } catch (error) {
+    if (mine !== turn) return null;
+    session.show("part");
+    if (error.status === 401) session.enter();
+    else if (error instanceof Refused && error.status < 500) refuse(error);
+    else session.fail(error);
+    if (error.status === 503 || error instanceof TypeError) return again(5);
+  } finally {
+    if (mine === turn) at("part").removeAttribute("aria-busy");
+  }
+  return again(60);
+};
+/* Anew after some seconds, while somebody looks and does nothing else. */
+const again = seconds => {
+  clearTimeout(timer);
+  if (!seconds) return;
+  timer = setTimeout(() => {
+    const busy = document.hidden || document.activeElement?.matches("input, select, .box")
+      || !getSelection().isCollapsed;
+    if (busy) again(5);
+    else renew();
+  }, seconds * 1000);
+};
+
+/* Whose numbers can be asked for. */
+const people = async () => {
+  const option = (value, label, said, disabled = false) => {
+    const made = new Option(label, value);
+    made.dataset.said = said;
+    made.disabled = disabled;
+    return made;
+  };
+  const listed = [option("", "My own", me.display_name || "My own")];
+  const {data} = await ask("/v1/tenants?limit=100");
+  const may = me.permissions.includes("analytics:read");
+  const shared = data.filter(each => !each.personal && each.state === "active"
+    && (may || each.permissions.includes("analytics:read")));
+  for (const tenant of shared) {
+    const members = (await ask(`/v1/tenants/${tenant.id}/members?limit=100`)).data;
+    const group = make("optgroup"), name = tenant.name || "A tenant";
+    group.label = name;
+    group.append(option("@" + tenant.id, `Everybody in ${name}`, name));
+    for (const member of members.filter(each => each.user_id !== me.id)) {
+      const called = `${worded(member.role)} ${member.user_id.slice(-8)}`;
+      group.append(option(`${member.user_id}@${tenant.id}`,
+        called + (member.shares_analytics ? "" : ", does not share"), called, !member.shares_analytics));
+    }
+    listed.push(group);
+  }
+  at("who").replaceChildren(...listed);
+  const value = state.user_id || state.tenant_id
+    ? `${state.user_id || ""}@${state.tenant_id || ""}` : "";
+  at("who").value = value;
+  if (at("who").value === value) return;
+  const called = state.user_id ? "Person " + state.user_id.slice(-8) : "Tenant " + state.tenant_id.slice(-8);
+  at("who").append(option(value, called, called));
+  at("who").value = value;
+};
+const load = async () => {
+  try {
+    if (!await session.ready()) { session.enter(); return; }
+    me = (await ask("/v1/me")).data;
+    const zones = ["UTC", ...Intl.supportedValuesOf("timeZone")];
+    at("zones").replaceChildren(...zones.map(each => new Option("", each)));
+    at("ops").hidden = !me.permissions.includes("ops:read");
+    state = range.read(me.timezone, dates.day(dates.shown(me.timezone)));
+    await people();
+  } catch (error) {
+    if (error.status === 401) session.enter();
+    else { session.show("part"); session.fail(error); }
+    return;
+  }
+  await renew();
+  if (location.hash) document.querySelector(location.hash)?.scrollIntoView();
+};
+
+at("asked").addEventListener("submit", event => event.preventDefault());
+at("asked").addEventListener("change", event => {
+  try {
+    if (!state || !range.change(state, event.target.name)) return;
+  } catch (error) { refuse(error); return; }
+  ends = null;
+  renew();
+});
+at("renew").addEventListener("click", renew);
+at("everything").addEventListener("click", () => {
+  at("span-all").checked = true;
+  range.change(state, "span");
+  ends = null;
+  renew();
+});
+for (const [id, days] of [["earlier", -364], ["later", 364]]) {
+  at(id).addEventListener("click", () => { ends = last.calendar.through + days; renew(); });
+}
+for (const [id, wanted] of [["as-counts", false], ["as-shares", true]]) {
+  at(id).addEventListener("click", () => {
+    shares = wanted;
+    at("as-shares").setAttribute("aria-pressed", shares);
+    at("as-counts").setAttribute("aria-pressed", !shares);
+    show(last);
+  });
+}
+for (const name of CHARTS) {
+  at("numbers-" + name).addEventListener("toggle", event => {
+    if (event.target.open && last) table(name, last.specs[name]);
+  });
+}
+
+/* Files. The CSV is the API's own answer. */
+const kinds = {calendar: "mood", moods: "mood"};
+document.addEventListener("click", async event => {
+  const button = event.target.closest("[data-form]");
+  if (!button || !last) return;
+  const {of: name, form} = button.dataset, spec = last.specs[name];
+  const {from, through} = name === "calendar" ? last.calendar : state;
+  const file = `${name}-by-${spec.bucket}-${dates.iso(from)}-to-${dates.iso(through)}.${form}`;
+  button.disabled = true;
+  try {
+    if (form === "csv") {
+      const answer = await session.call(path(kinds[name] || name, from, through, spec.bucket),
+        {headers: {Accept: "text/csv"}});
+      if (!answer.ok) throw new Error(await session.saidOf(answer));
+      pictures.save(await answer.blob(), file);
+    } else {
+      const shown = `${who()}, ${dates.said(from)} – ${dates.said(through)}, by ${spec.bucket}, ${state.tz}`;
+      const drawn = pictures.drawn(spec, at("title-" + name).textContent, shown,
+        `Mindstream, complete up to ${last.as_of.slice(0, 19).replace("T", " ")} UTC`);
+      pictures.save(form === "svg" ? pictures.svg(drawn) : await pictures.png(drawn), file);
+    }
+  } catch (error) { session.fail(error); }
+  button.disabled = false;
+});
+session.start(load);
+});
