@@ -20,6 +20,8 @@ from commands.accounts import RegisterPerson
 from commands.bus import Bus
 from commands.journal import WriteEntry
 from commands.logins import Logins, Visit
+from commands.ports import Context
+from commands.tenants import AddMember, CreateTenant, ShareNumbers
 from domain.accounts.person import OPERATOR
 from domain.accounts.profile import Terms
 from domain.journal.entry import Draft
@@ -121,8 +123,12 @@ _WEATHER = ("sunny", "cloudy", "rain", "wind", None)
 
 
 async def fill(bus: Bus, logins: Logins, *, now: datetime, new_id: Callable[[], UUID]) -> DemoLogin:
-    """Register the people and write their diaries up to yesterday; how to log in as the first."""
+    """Register the people and write their diaries up to yesterday; how to log in as the first.
+
+    All of them share a tenant and let it count them, so that there is something to analyse.
+    """
     first: DemoLogin | None = None
+    contexts: list[Context] = []
     for invented in PEOPLE:
         password = "-".join(secrets.token_hex(2) for _ in range(4))
         visit = Visit(now=now, correlation_id=f"demo_{new_id().hex}")
@@ -146,7 +152,14 @@ async def fill(bus: Bus, logins: Logins, *, now: datetime, new_id: Callable[[], 
                 )
             )
         first = first or DemoLogin(invented.email, password)
+        contexts.append(context)
     assert first is not None
+    tenant_id = new_id()
+    await bus.dispatch(CreateTenant(tenant_id, "Three diaries"), contexts[0])
+    for context in contexts:
+        if context is not contexts[0]:
+            await bus.dispatch(AddMember(tenant_id, context.user_id, "member"), contexts[0])
+        await bus.dispatch(ShareNumbers(tenant_id, analytics=True), context)
     return first
 
 
