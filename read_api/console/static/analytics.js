@@ -1,19 +1,10 @@
-/* The analysts' page: asks the API for series as anybody may, counts them together, and says what
-   the charts show. Nothing here makes markup out of data. */
+/* The analysts' page: asks the API for series as anybody may, counts them together, and has them
+   drawn. Nothing here makes markup out of data. */
 "use strict";
 addEventListener("DOMContentLoaded", () => {
 const at = id => document.getElementById(id);
-const {count, score} = charts;
-const MOODS = ["ecstatic", "happy", "neutral", "anxious", "sad", "angry"];
-const SCORES = {ecstatic: 1, happy: .6, neutral: 0, anxious: -.4, sad: -.6, angry: -.8};
-const TYPES = ["entry_created", "entry_updated", "entry_deleted", "insight_viewed", "login", "logout",
-  "settings_updated", "profile_updated"];
-const WINDOWS = {day: [7, "7-day"], week: [4, "4-week"], month: [3, "3-month"]};
+const {count, score} = charts, {sum, mean, kindOf, worded, MOODS} = specs;
 const CHARTS = ["mood", "calendar", "moods", "words", "entries", "activity"];
-const worded = name => name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
-const kindOf = value => value === null ? "m-none"
-  : "m-" + MOODS.reduce((a, b) =>
-    Math.abs(SCORES[b] - value) < Math.abs(SCORES[a] - value) ? b : a);
 const make = (name, kind, ...children) => {
   const made = document.createElement(name);
   if (kind) made.className = kind;
@@ -46,138 +37,6 @@ const series = async (...asked) => {
   return {...data, points: data.series[0]?.points || [], asked: timestamp};
 };
 
-/* Sums. */
-const sum = (points, value) => points.reduce((total, each) => total + value(each), 0);
-const mean = points => {
-  const entries = sum(points, each => each.entries);
-  return entries ? sum(points, each => each.entries * (each.average_score ?? 0)) / entries : null;
-};
-/* Over so many buckets each; it has a gap where nothing was recorded in a third of them on end. */
-const rolling = (points, size) => {
-  const found = points.map((_, index) =>
-    mean(points.slice(Math.max(index - size + 1, 0), index + 1)));
-  for (let index = 0; index < points.length; index++) {
-    let end = index;
-    while (end < points.length && !points[end].entries) end++;
-    if (end - index > size / 3) found.fill(null, index, end);
-    index = end;
-  }
-  return found;
-};
-
-/* What the charts show: each a `spec` that says what is drawn, what the box with numbers tells of a
-   bucket, and what the table has. */
-const specs = found => {
-  const {words, mood, activity, moodDays, entryDays} = found;
-  const bucket = state.bucket, labels = mood.points.map(each => each.bucket);
-  const clock = dates.shown(state.tz), begun = labels.findLastIndex(each => each <= clock + ":99");
-  const now = state.through >= dates.day(clock) ? begun : -1;
-  const named = index => {
-    let name = dates.named(labels[index], bucket);
-    if (dates.day(labels[index]) < state.from) name += `, from ${dates.said(state.from)}`;
-    if (index === now) name += ", so far";
-    else if (dates.last(labels[index], bucket) > state.through) {
-      name += `, through ${dates.said(state.through)}`;
-    }
-    return name;
-  };
-  const filled = points => Math.max(points.findLastIndex(each => each), 0);
-  const common = {labels, bucket, now};
-  const each = bucket === "day" ? "a day" : `by ${bucket}`;
-  const [size, called] = WINDOWS[bucket] || [0, ""];
-  const averages = mood.points.map(point => point.average_score);
-  const smooth = size && labels.length >= size * 5 ? rolling(mood.points, size) : null;
-  const moodLegend = MOODS.map(name => ["m-" + name, worded(name)]);
-  const moodRows = point => MOODS.filter(name => point.moods[name])
-    .map(name => ["m-" + name, worded(name), count(point.moods[name])]);
-  const some = (total, rows) => total ? rows : [["", "Nothing recorded", ""]];
-  const kept = TYPES.filter(type => sum(activity.points, point => point.by_type[type]));
-  const perEntry = point => point.entries ? count(Math.round(point.words / point.entries)) : "–";
-
-  const mended = {
-    ...common, form: "line", unit: "Score from −1 to +1", values: averages, mean: smooth,
-    kinds: averages.map(kindOf), last: filled(mood.points.map(point => point.entries)),
-    legend: [...(smooth ? [["k-mean", called + " average"]] : []), ...moodLegend,
-      ["k-gap", "Nothing recorded"]],
-    about: `Average score ${each}`,
-    tell: index => {
-      const point = mood.points[index];
-      return {name: named(index), rows: some(point.entries, [
-        [kindOf(point.average_score), "Average", score(point.average_score)],
-        ...(smooth ? [["k-mean", called + " average", score(smooth[index])]] : []),
-        ["", "Entries with a mood", count(point.entries)]])};
-    },
-    head: ["Average", ...(smooth ? [called + " average"] : []), "Entries with a mood"],
-    row: index => [score(averages[index]), ...(smooth ? [score(smooth[index])] : []),
-      count(mood.points[index].entries)],
-  };
-  const parted = {
-    ...common, form: "columns", share: shares,
-    unit: shares ? "Share of entries with a mood" : "Entries with a mood",
-    stacks: MOODS.map(name =>
-      ({kind: "m-" + name, values: mood.points.map(point => point.moods[name])})),
-    last: mended.last, about: `How often each ${each}`,
-    legend: MOODS.map(name => ["m-" + name, worded(name), sum(mood.points, one => one.moods[name])]),
-    tell: index => ({name: named(index), rows: some(mood.points[index].entries,
-      [...moodRows(mood.points[index]), ["", "Together", count(mood.points[index].entries)]])}),
-    head: [...MOODS.map(worded), "Together"],
-    row: index => [...MOODS.map(name => count(mood.points[index].moods[name])),
-      count(mood.points[index].entries)],
-  };
-  const counted = (name, kind, label) => ({
-    ...common, form: "columns", unit: label, about: `${label} ${each}`,
-    stacks: [{kind, values: words.points.map(point => point[name])}],
-    legend: [[kind, label, sum(words.points, point => point[name])]],
-    last: filled(words.points.map(point => point.entries)),
-    tell: index => {
-      const point = words.points[index];
-      return {name: named(index), rows: some(point.entries, [["", "Words", count(point.words)],
-        ["", "Entries", count(point.entries)], ["", "Words an entry", perEntry(point)]])};
-    },
-    head: ["Words", "Entries", "Words an entry"],
-    row: index => [count(words.points[index].words), count(words.points[index].entries),
-      perEntry(words.points[index])],
-  });
-  const done = {
-    ...common, form: "columns", unit: "Things done", about: `What was done ${each}, when it was done`,
-    stacks: TYPES.map(type =>
-      ({kind: "t-" + type, values: activity.points.map(point => point.by_type[type])})),
-    legend: kept.map(type => ["t-" + type, worded(type), sum(activity.points, one => one.by_type[type])]),
-    last: filled(activity.points.map(point => point.events)),
-    tell: index => {
-      const point = activity.points[index];
-      return {name: named(index), rows: some(point.events, [
-        ...kept.filter(type => point.by_type[type])
-          .map(type => ["t-" + type, worded(type), count(point.by_type[type])]),
-        ["", "Together", count(point.events)]])};
-    },
-    head: [...kept.map(worded), "Together"],
-    row: index => [...kept.map(type => count(activity.points[index].by_type[type])),
-      count(activity.points[index].events)],
-  };
-  const written = moodDays.points.map((point, index) => entryDays.points[index]?.entries || 0);
-  const days = {
-    form: "calendar", first: found.calendar.from, bucket: "day",
-    kinds: moodDays.points.map((point, index) =>
-      point.entries ? kindOf(point.average_score) : written[index] ? "m-none" : "m-empty"),
-    last: filled(written),
-    legend: [...moodLegend, ["m-none", "No mood"], ["m-empty", "Nothing written"]],
-    about: "Every day in the colour of the mood nearest to its average",
-    tell: index => {
-      const point = moodDays.points[index];
-      return {name: dates.said(found.calendar.from + index, {week: true}), rows: written[index]
-        ? [[kindOf(point.average_score), point.entries ? "Average" : "No mood",
-          point.entries ? score(point.average_score) : ""],
-        ...moodRows(point), ["", "Entries", count(written[index])]]
-        : [["", "Nothing written", ""]]};
-    },
-    head: ["Average", "Entries"],
-    row: index => [score(moodDays.points[index].average_score), count(written[index])],
-  };
-  return {mood: mended, calendar: days, moods: parted, words: counted("words", "k-words", "Words"),
-    entries: counted("entries", "k-entries", "Entries"), activity: done};
-};
-
 /* The figures on top, against the time before where that is as long. */
 const changed = (now, before) => {
   const days = state.through - state.from + 1;
@@ -193,7 +52,6 @@ const tiles = found => {
   const now = of({words, mood}), then = before ? of(before) : null;
   const average = ({words: all, entries}) => entries ? Math.round(all / entries) : 0;
   const days = state.through - state.from + 1;
-  const wrote = found.days ? found.days.points.filter(each => each.entries).length : null;
   const most = MOODS.map(name => [sum(mood.points, each => each.moods[name]), name])
     .reduce((a, b) => b[0] > a[0] ? b : a);
   const moods = sum(mood.points, each => each.entries);
@@ -216,8 +74,9 @@ const tiles = found => {
     tile("Average mood", score(now.mood), near + moved),
     tile("Most often", moods ? worded(most[1]) : "–",
       moods ? `${Math.round(most[0] / moods * 100)} % of ${plural(moods, "mood")}` : ""),
-    words.people === 1 && wrote !== null
-      ? tile("Days written", count(wrote), `${Math.round(wrote / days * 100)} % of ${count(days)}`)
+    words.people === 1  // who has one entry a day at most
+      ? tile("Days written", `${Math.round(now.entries / days * 100)} %`,
+        `${count(now.entries)} of ${plural(days, "day")}`)
       : tile("People counted", count(words.people), "who share their numbers"));
   at("nothing").hidden = now.entries > 0 || state.span === "all";
 };
@@ -256,7 +115,7 @@ const table = (name, spec) => {
   at("numbers-" + name).querySelector(".scroll").replaceChildren(drawn, ...more);
 };
 const show = found => {
-  last = {...found, specs: specs(found), as_of: stamp(found)};
+  last = {...found, specs: specs.all(found, state, shares), as_of: stamp(found)};
   for (const name of CHARTS) {
     const spec = last.specs[name];
     boxes[name].set(spec);
@@ -303,18 +162,17 @@ const renew = async () => {
     ends = Math.min(ends ?? through, through);
     const year = {from: dates.within(ends - 364), through: ends};
     const compared = state.span !== "all" && from - days >= dates.FIRST;
-    const [words, mood, activity, moodDays, entryDays, counted, ...before] = await Promise.all([
+    const [words, mood, activity, moodDays, entryDays, ...before] = await Promise.all([
       series("words", from, through, bucket), series("mood", from, through, bucket),
       series("activity", from, through, bucket),
       series("mood", year.from, year.through, "day"), series("entries", year.from, year.through, "day"),
-      days <= range.MOST ? series("entries", from, through, "day") : null,
       ...(compared ? [series("words", from - days, from - 1, "year"),
         series("mood", from - days, from - 1, "year")] : [])]);
     if (mine !== turn) return null;
     session.well();
     at("fault-asked").hidden = true;
     session.show("part");
-    show({words, mood, activity, moodDays, entryDays, days: counted, calendar: year,
+    show({words, mood, activity, moodDays, entryDays, calendar: year,
       before: compared ? {words: before[0], mood: before[1]} : null});
   } catch (error) {
     if (mine !== turn) return null;
@@ -385,7 +243,10 @@ const load = async () => {
     await people();
   } catch (error) {
     if (error.status === 401) session.enter();
-    else { session.show("part"); session.fail(error); }
+    else {
+      session.fail(error);
+      timer = setTimeout(load, 5000);
+    }
     return;
   }
   await renew();

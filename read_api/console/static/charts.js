@@ -78,6 +78,15 @@ const gaps = (at, empty) => {
   if (path) at.root.append(make("path", {d: path, class: "gap"}));
 };
 
+/* What is not over is hatched: a paler colour would be that of something else. */
+let patterns = 0;
+const hatch = (root, d) => {
+  const id = "hatch-" + ++patterns;
+  root.append(make("pattern", {id, width: 6, height: 6, patternUnits: "userSpaceOnUse",
+    patternTransform: "rotate(45)"}, make("line", {x1: 1, y1: 0, x2: 1, y2: 6, class: "stripe"})),
+  make("path", {d, fill: `url(#${id})`, class: "hatched"}));
+};
+
 const columns = (spec, width, height) => {
   const sums = spec.labels.map((_, at) => spec.stacks.reduce((sum, each) => sum + each.values[at], 0));
   const axis = spec.share ? SHARES : counts(Math.max(...sums, 0));
@@ -85,21 +94,22 @@ const columns = (spec, width, height) => {
   if (spec.share) gaps(at, sums.map(each => each === 0));
   const wide = at.step > 5 ? Math.min(at.step * .74, 46) : at.step * (at.step > 2 ? .86 : 1);
   const floors = sums.map(() => 0);
+  let begun = "";
   if (!sums.some(Boolean)) bare(at, spec);
   for (const {kind, values} of spec.stacks) {
-    let whole = "", begun = "";
+    let whole = "";
     values.forEach((value, index) => {
       if (!value) return;
       const from = floors[index], to = from + (spec.share ? value / sums[index] : value);
       floors[index] = to;
       const x = near(at.x(index) + (at.step - wide) / 2);
       const piece = `M${x} ${at.y(from)}V${at.y(to)}h${near(wide)}V${at.y(from)}z`;
+      whole += piece;
       if (index === spec.now) begun += piece;
-      else whole += piece;
     });
     if (whole) at.root.append(make("path", {d: whole, class: "area " + kind}));
-    if (begun) at.root.append(make("path", {d: begun, class: "area begun " + kind}));
   }
+  if (begun) hatch(at.root, begun);
   return at;
 };
 
@@ -118,20 +128,24 @@ const line = (spec, width, height) => {
     });
     return drawn;
   };
-  if (!spec.mean) at.root.append(make("path", {d: path(spec.values), class: "curve"}));
+  at.root.append(make("path", {d: path(spec.mean || spec.values), class: "curve"}));
   // A dot is a line of no length with round ends, so that all of a colour are one path.
   const dots = {};
+  let begun = "";
   spec.values.forEach((value, index) => {
     const lone = spec.values[index - 1] == null && spec.values[index + 1] == null;
     if (value === null || !(spec.mean || lone || at.step >= 6)) return;
-    const kind = spec.kinds[index] + (index === spec.now ? " begun" : "");
-    dots[kind] = (dots[kind] || "") + `M${middle(index)} ${at.y(value)}h0`;
+    const kind = spec.kinds[index], dot = `M${middle(index)} ${at.y(value)}h0`;
+    dots[kind] = (dots[kind] || "") + dot;
+    if (index === spec.now) begun = dot;
   });
   const size = Math.min(Math.max(at.step * .6, 2.6), 9);
   for (const [kind, d] of Object.entries(dots)) {
     at.root.append(make("path", {d, class: "dot " + kind, "stroke-width": near(size)}));
   }
-  if (spec.mean) at.root.append(make("path", {d: path(spec.mean), class: "curve"}));
+  if (begun) {
+    at.root.append(make("path", {d: begun, class: "dot hole", "stroke-width": near(size / 2)}));
+  }
   return at;
 };
 

@@ -89,7 +89,7 @@ const ticks = (labels, bucket, step) => {
     all.forEach((at, index) => {
       const begins = index ? level.key(at) !== level.key(all[index - 1]) : level.starts(at, bucket);
       if (begins) found.push({index, text: level.text(at), over: level.above(at),
-        centred: level.unit === bucket && level.n === 1});
+        centred: level.unit === bucket});
     });
     const widest = Math.max(...found.map(each => Math.max(each.text.length, each.over.length)), 0);
     const fits = found.every((each, at) =>

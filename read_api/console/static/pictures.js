@@ -37,6 +37,7 @@ const drawn = (spec, title, about, source) => {
   stage.append(root);
   document.body.append(stage);
   for (const each of root.querySelectorAll("*")) {
+    if (each.localName === "pattern") continue;
     const style = getComputedStyle(each);
     for (const name of COPIED) each.setAttribute(name, style.getPropertyValue(name));
   }

@@ -13,7 +13,8 @@ const fits = (bucket, days) => days / DAYS[bucket] <= MOST;
 const best = days => days <= 2 ? "hour" : days <= 45 ? "day" : days <= 800 ? "week"
   : days <= 9000 ? "month" : "year";
 
-/* The state: `{span, from, through, bucket, tz, user_id, tenant_id}`, days as numbers. */
+/* The state: `{span, from, through, bucket, asked, tz, user_id, tenant_id}`, days as numbers; whether
+   the bucket was asked for, so that many points are no reason to take another. */
 const read = (own, today) => {
   const query = new URLSearchParams(location.search);
   const date = name => /^\d{4}-\d\d-\d\d$/.test(query.get(name)) ? dates.day(query.get(name)) : NaN;
@@ -26,6 +27,7 @@ const read = (own, today) => {
   else if (state.span === "own") state.span = "90";
   if (Number(state.span)) turn(state, today);
   if (!(state.bucket in DAYS)) state.bucket = null;
+  state.asked = Boolean(state.bucket);
   return state;
 };
 /* Through today, as many days as the range is called. */
@@ -50,7 +52,6 @@ const settle = state => {
   const days = state.through - state.from + 1;
   const pleasant = days / DAYS[state.bucket] <= (state.asked ? MOST : PLEASANT);
   if (!state.bucket || !pleasant) state.bucket = best(days);
-  state.asked = false;
   for (const bucket of Object.keys(DAYS)) {
     at("bucket-" + bucket).disabled = !fits(bucket, days);
     at("bucket-" + bucket).nextElementSibling.title = fits(bucket, days) ? ""
@@ -68,6 +69,7 @@ const change = (state, name) => {
   if (name === "span") {
     state.span = chosen("span");
     if (state.span !== "own") state.bucket = null;
+    state.asked = false;
   } else if (name === "bucket") {
     state.bucket = chosen("bucket");
     state.asked = true;
@@ -84,6 +86,7 @@ const change = (state, name) => {
       return false;
     }
     state.span = "own";
+    state.asked = false;
     [state.from, state.through] = [dates.day(from.value), dates.day(through.value)];
     if (state.from > state.through) {
       if (name === "from") state.through = state.from;
@@ -92,5 +95,5 @@ const change = (state, name) => {
   }
   return true;
 };
-return {read, write, turn, settle, change, MOST};
+return {read, write, turn, settle, change};
 })();
