@@ -41,6 +41,27 @@ class SmtpMail:
         self._start_tls: bool | None = False if self._tls else (True if insists else None)
         self._sender = sender
 
+    async def greet(self) -> None:
+        """Connect as for a letter, log in, and go without sending one.
+
+        Raises:
+            MailUnavailable: the server is away, or lets us not in.
+        """
+        server = aiosmtplib.SMTP(
+            hostname=self._host,
+            port=self._port,
+            username=self._user,
+            password=self._password,
+            use_tls=self._tls,
+            start_tls=self._start_tls,
+            timeout=WITHIN / 4,
+        )
+        try:
+            async with server:
+                await server.noop()
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise MailUnavailable(type(error).__name__) from None
+
     async def send(self, letter: Letter) -> str:
         """The letter's message id, once the server has it.
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import botocore.session
 from aiobotocore.session import get_session
@@ -138,6 +138,16 @@ class S3Objects:
             raise ObjectsUnavailable(f"{name}: {code}") from None
         except (BotoCoreError, OSError, TimeoutError) as error:
             raise ObjectsUnavailable(f"{name}: {type(error).__name__}") from None
+
+    async def probe(self) -> None:
+        """Write a few bytes, and delete them again.
+
+        Raises:
+            ObjectsUnavailable: one of both cannot be done.
+        """
+        key = f"probes/{uuid4()}"
+        await self._put(key, b"probe")
+        await self._call("delete_object", Key=key)
 
     async def receive(self, upload: Upload, pieces: AsyncIterator[bytes]) -> None:
         """For clients that send here nevertheless; whole in memory, since S3 wants the length."""

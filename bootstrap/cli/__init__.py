@@ -106,6 +106,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     console.print(table)
 
 
+def examples(*lines: tuple[str, str]) -> str:
+    """The end of a command's help: command lines to copy, each with what it is for."""
+    # The mark keeps the formatter from filling the lines.
+    return "\b\n" + "\n".join(["Examples:", *(f"  $ {line}\n      {why}" for line, why in lines)])
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before something is lost; ``yes`` answers. Ends the program on a no."""
     if not yes and not (sys.stdin.isatty() and typer.confirm(question, err=True)):

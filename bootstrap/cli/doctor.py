@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from bootstrap import cli
 
+if TYPE_CHECKING:
+    from bootstrap.examination import Finding
+
+_MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="doctor")(doctor)
+    app.command(
+        name="doctor",
+        epilog=cli.examples(
+            ("mindstream doctor", "look at everything"),
+            ("mindstream doctor --json | jq '.[] | select(.state != \"ok\")'", "for programs"),
+        ),
+    )(doctor)
 
 
 def doctor(json: cli.Json = False) -> None:
-    """Check Python, settings, disk, ports, servers, migrations and clocks; exit 1 on a failure."""
+    """Find what is wrong with this installation, and say what to do about it.
+
+    Looks at settings, disk, keys, databases, Redis, search, files, mail, clocks, and at what lies
+    in quarantine, stands still or waits. Changes nothing. A WARNING works now and will not for
+    ever; with something FAILED the exit code is 1.
+    """
     from bootstrap import examination
 
-    findings = examination.examine()
+    findings = []
+    with cli.err.status("looking") as status:
+        for found in examination.examine():
+            findings.append(found)
+            status.update(f"looking: {found.check} is {_MARKS[found.state]}")
     if json:
         cli.print_json(findings)
     else:
-        marks = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
-        cli.print_table(
-            ("CHECK", "STATE", "DETAIL"),
-            [(found.check, marks[found.state], found.detail) for found in findings],
-        )
+        _show(findings)
     if any(found.state == "failed" for found in findings):
         raise typer.Exit(cli.FAILED)
+
+
+def _show(findings: list[Finding]) -> None:
+    cli.print_table(
+        ("CHECK", "STATE", "DETAIL"),
+        [(found.check, _MARKS[found.state], found.detail) for found in findings],
+    )
+    advised = [found for found in findings if found.remedy is not None]
+    if not advised:
+        cli.out.print("\nNothing is wrong.")
+        return
+    cli.out.print("\nWhat to do:")
+    for found in advised:
+        cli.out.print(f"  {found.check}: {found.remedy}", markup=False)
