@@ -101,15 +101,27 @@ class Desk:
     async def cancel(self, projection: str) -> Operation | None:
         """Ask for the end of a projection's rebuilds; the first of them, None if there is none."""
         for rebuild in await self.rebuilds(projection):
-            action = NoteAction(
-                id=uuid7(),
-                action=CANCEL,
-                target=str(rebuild.id),
-                operation_id=rebuild.id,
-                after={"kind": rebuild.kind},
-            )
-            await note_action(action, _context(f"cli-{action.id.hex}"), self._store)
+            await self._note_cancel(rebuild)
         return next(iter(await self._operations.cancel_rebuilds(projection)), None)
+
+    async def operation(self, operation_id: UUID) -> Operation | None:
+        """Anybody's operation, None if there is none such."""
+        return await self._operations.get_any(operation_id)
+
+    async def cancel_job(self, operation: Operation) -> Operation | None:
+        """Ask for the end of an operation on projections or quarantine; None if it is no such."""
+        await self._note_cancel(operation)
+        return await self._operations.cancel_operators(operation.id)
+
+    async def _note_cancel(self, operation: Operation) -> None:
+        action = NoteAction(
+            id=uuid7(),
+            action=CANCEL,
+            target=str(operation.id),
+            operation_id=operation.id,
+            after={"kind": operation.kind},
+        )
+        await note_action(action, _context(f"cli-{action.id.hex}"), self._store)
 
 
 def _context(correlation_id: str) -> Context:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from bootstrap.operators import Desk
 
 T = TypeVar("T")
+PROGRAM = "mindstream"
+COMPLETE_VARIABLE = "_MINDSTREAM_COMPLETE"
+"""By which a shell that completes calls the program."""
 OK, FAILED, USAGE, UNAVAILABLE, REFUSED = 0, 1, 2, 3, 4
 EXIT_CODES = """\
 Exit codes: 0 done; 1 it failed, or a check found something wrong; 2 wrong usage or settings;
@@ -106,12 +109,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     console.print(table)
 
 
-def examples(*lines: tuple[str, str]) -> str:
-    """The end of a command's help: command lines to copy, each with what it is for."""
-    # The mark keeps the formatter from filling the lines.
-    return "\b\n" + "\n".join(["Examples:", *(f"  $ {line}\n      {why}" for line, why in lines)])
-
-
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before something is lost; ``yes`` answers. Ends the program on a no."""
     if not yes and not (sys.stdin.isatty() and typer.confirm(question, err=True)):
@@ -120,23 +117,53 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def build() -> typer.Typer:
     """The whole program: every module of this package that has a ``register``."""
+    from typer.completion import completion_init  # type: ignore[attr-defined]
+
+    from bootstrap.cli import teaching
+
+    completion_init()
     app = typer.Typer(
         help=f"Mindstream: an event-sourced backend for thoughts and media.\n\n{EXIT_CODES}",
+        epilog=teaching.examples(teaching.FIRST, "Where to begin:"),
         no_args_is_help=True,
+        # `completion` prints the scripts; options that write into somebody's dotfiles are not ours.
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    app.callback()(_program)
     for found in pkgutil.iter_modules(__path__, f"{__name__}."):
         if not found.name.endswith("__main__"):
-            importlib.import_module(found.name).register(app)
+            getattr(importlib.import_module(found.name), "register", _nothing)(app)
+    teaching.teach(app)
     return app
+
+
+def _nothing(_: typer.Typer) -> None:
+    """What a module adds that has no command."""
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        out.print(f"mindstream {importlib.metadata.version('mindstream')}")
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
+    del version
 
 
 def main() -> None:
     """Run the program; the console script ``mindstream``."""
     try:
-        build()(standalone_mode=True)
+        build()(standalone_mode=True, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE)
     except CliError as error:
         err.print(str(error), markup=False)
         sys.exit(error.code)

@@ -16,13 +16,7 @@ _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(
-        name="doctor",
-        epilog=cli.examples(
-            ("mindstream doctor", "look at everything"),
-            ("mindstream doctor --json | jq '.[] | select(.state != \"ok\")'", "for programs"),
-        ),
-    )(doctor)
+    app.command(name="doctor")(doctor)
 
 
 def doctor(json: cli.Json = False) -> None:

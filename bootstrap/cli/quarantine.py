@@ -8,6 +8,7 @@ from uuid import UUID
 import typer
 
 from bootstrap import cli
+from bootstrap.cli.completion import projections
 
 if TYPE_CHECKING:
     from bootstrap.operators import Desk
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 quarantine = typer.Typer(
     no_args_is_help=True, help="Events that could not be folded, and the streams that wait."
 )
-Projection = Annotated[str | None, typer.Option(help="Only of this projection.")]
+Projection = Annotated[
+    str | None, typer.Option(help="Only of this projection.", autocompletion=projections)
+]
 Stream = Annotated[str | None, typer.Option("--stream-id", help="Only of this stream.")]
 ErrorText = Annotated[str | None, typer.Option("--error", help="Only errors that begin so.")]
 Every = Annotated[bool, typer.Option("--all", help="All of them.")]

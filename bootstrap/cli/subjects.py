@@ -10,6 +10,7 @@ import typer
 from bootstrap import cli
 
 if TYPE_CHECKING:
+    from bootstrap.settings import Settings
     from domain.operation import Operation
 
 subjects = typer.Typer(no_args_is_help=True, help="People, and what is known about them.")
@@ -23,12 +24,15 @@ def register(app: typer.Typer) -> None:
 @subjects.command()
 def erase(
     who: Annotated[str, typer.Argument(help="The person's id or e-mail address.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many rows each table has of them.")
+    ] = False,
     yes: cli.Yes = False,
     json: cli.Json = False,
 ) -> None:
     """Erase a person, for good: their key, their rows, their logins. A worker does it.
 
-    Prints the signed report of what was erased where.
+    Prints the signed report of what was erased where. There is no way back.
     """
     import asyncio
 
@@ -38,8 +42,10 @@ def erase(
     user_id = asyncio.run(wiring.person_of(settings, who))
     if user_id is None:
         cli.fail("There is no such person.", cli.REFUSED)
-    if not yes and not typer.confirm(f"Erase {user_id}? There is no way back."):
-        raise typer.Exit(cli.REFUSED)
+    if dry_run:
+        _show_rows(settings, user_id, json)
+        return
+    cli.confirm(f"Erase {user_id}? There is no way back.", yes=yes)
     with cli.err.status("erasing") as status:
 
         def tell(operation: Operation) -> None:
@@ -75,6 +81,17 @@ def report(
     _show(said, json)
     if not signed:
         cli.fail("The signature does not fit: keys that are no longer published sign nothing.")
+
+
+def _show_rows(settings: Settings, user_id: UUID, json: bool) -> None:
+    from bootstrap.engine import DirectEngine
+
+    rows = DirectEngine(settings.write_dsn or "", series=settings.timeseries_dsn).rows_of(user_id)
+    if json:
+        cli.print_json({"subject_id": user_id, "rows": rows})
+    else:
+        cli.out.print(f"would erase {user_id}, their key, logins and files, and of read models:")
+        cli.print_table(("TABLE", "ROWS"), [(name, count) for name, count in rows.items() if count])
 
 
 def _result(ended: Operation) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bootstrap import cli
+from bootstrap.cli.completion import projections
 from bootstrap.cli.projections.waiting import complained, known, result, waited_all
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ SHARED = 0.6
 
 def rebuild(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Projections, or `all`.", metavar="NAME...")
+        list[str] | None,
+        typer.Argument(
+            help="Projections, or `all`.", metavar="NAME...", autocompletion=projections
+        ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All of them, like the name `all`.")] = False,
     key: Annotated[str | None, typer.Option(help="Only this row, as verify names it.")] = None,

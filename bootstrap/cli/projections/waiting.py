@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bootstrap import cli
+from bootstrap.cli.completion import projections
 
 if TYPE_CHECKING:
     from bootstrap.operators import Desk
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from domain.operation import Operation
     from projections.engine.telemetry import ProjectionStatus
 
-Name = Annotated[str, typer.Argument(help="A projection, such as journal.entries.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="A projection, such as journal.entries.", autocompletion=projections),
+]
 
 
 def known(name: str) -> str:
