@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from adapters import operation_metrics
 from adapters.postgres.pipeline import Pipeline, Statement
 from adapters.postgres.reader import SET_USER
 from commands.ports import KeyReused
@@ -164,11 +165,13 @@ FINISH = Statement(
             progress = CASE WHEN $3 = 'succeeded' THEN 1 ELSE progress END,
             eta_seconds = NULL, lease_owner = NULL, lease_until = NULL
         WHERE id = $1 AND lease_owner = $2 AND state = 'running'
-        RETURNING id
+        RETURNING id, kind, created_at, started_at
     ), dropped AS (
         DELETE FROM operation_input i USING ended WHERE i.operation_id = ended.id
     )
-    SELECT id FROM ended
+    SELECT kind, extract(epoch FROM started_at - created_at)::float8,
+           extract(epoch FROM now() - started_at)::float8
+    FROM ended
     """,
     ("uuid", "text", "text", "text", "text"),
 )
@@ -359,6 +362,8 @@ class PostgresOperations:
         """End it and drop its input; whether it was still ours."""
         values = (operation_id, owner, state, _json(result), _json(error))
         [rows] = await self._pipeline.run((FINISH, values))
+        for kind, waited, worked in rows:
+            operation_metrics.ended(kind, state, waited, worked)
         return bool(rows)
 
     async def release(

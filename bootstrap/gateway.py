@@ -17,12 +17,14 @@ import aiohttp
 import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
+from prometheus_client import REGISTRY
 from yarl import URL
 
 from adapters.http.context import new_request_id
 from adapters.http.problems import Problem, retry_after
 from bootstrap import metrics
 from bootstrap.connections import OWN_HEADERS, Connection, Server, answer_of
+from bootstrap.machine import Machine
 from bootstrap.places import Places, addresses
 from bootstrap.settings import Settings
 from bootstrap.stopping import DRAIN_SECONDS, LINGER_SECONDS, Stop
@@ -308,6 +310,7 @@ async def serve(
     may listen on that one too: what is not accepted here is left to them.
     """
     gateway = Gateway(settings, Places(settings.home))
+    Machine(settings.home, REGISTRY)
     await gateway.open()
     server = Server(gateway.handle, access_log=None, keepalive_timeout=IDLE_SECONDS)
     # Answers under way get that long in haste; in good order they have been waited for.

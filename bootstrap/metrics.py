@@ -1,6 +1,6 @@
 """Each process gives its Prometheus metrics on a socket; the gateway makes one page of them.
 
-Owns the socket, the label ``process`` and the merging. What is measured belongs to whoever
+Owns the sockets, the label ``process`` and the merging. What is measured belongs to whoever
 measures it: anything in ``prometheus_client``'s default registry is shown.
 """
 
@@ -10,9 +10,10 @@ import asyncio
 import socketserver
 import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import structlog
 from prometheus_client import REGISTRY, generate_latest
 
 from bootstrap.places import Places
@@ -21,11 +22,26 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SCRAPE_SECONDS = 2.0
 
 
-def serve(places: Places, name: str) -> None:
-    """Answer on the process's socket from a thread, until the process ends."""
+def serve(places: Places, name: str, address: str | None = None) -> None:
+    """Answer on the process's socket from a thread, until the process ends.
+
+    Where there is no gateway on the same machine nobody asks there: then it answers to everybody
+    at ``address`` (HOST:PORT) as well.
+    """
     path = places.metrics_socket(name)
     path.unlink(missing_ok=True)
-    server = socketserver.UnixStreamServer(str(path), _Page)
+    _serve(socketserver.UnixStreamServer(str(path), _Page))
+    if address is None:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        _serve(ThreadingHTTPServer((host.strip("[]"), int(port)), _Page))
+    except OSError as error:
+        # Of several processes of one machine the first has it; the gateway shows all of them.
+        structlog.get_logger("bootstrap").warning("metrics_address_taken", reason=str(error))
+
+
+def _serve(server: socketserver.BaseServer) -> None:
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 

@@ -92,7 +92,7 @@ def run(role: str, name: str, settings: Settings, listener: int | None = None) -
         return _once(role, settings)
     if role == "projector":
         return _projector(name, settings, places)
-    metrics.serve(places, name)
+    metrics.serve(places, name, settings.metrics_address)
     if role == "worker":
         places.say_ready(name)
         return _worker(settings)
@@ -255,7 +255,7 @@ def _projector(name: str, settings: Settings, places: Places) -> int:
     def main(share: pair.Share, body: pair.Body) -> int:
         process = name if share == "awaited" else f"{name}-{share}"
         logs.configure(settings.log_level, process)
-        metrics.serve(places, process)
+        metrics.serve(places, process, settings.metrics_address if share == "awaited" else None)
         if share == "awaited":
             places.say_ready(name)
         return uvloop.run(_until_told(body))

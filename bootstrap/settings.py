@@ -200,6 +200,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _says("Characters of entries that are sent to it at once; more is read in parts"),
     ] = 48_000
 
+    metrics_address: Annotated[
+        str | None,
+        _says("HOST:PORT where a role that is run alone gives its metrics; unset: the gateway's"),
+    ] = None
     rebuild_changed_projections: Annotated[
         bool, _says("Rebuild a view by itself when its version has changed; else it waits")
     ] = False
@@ -448,6 +452,10 @@ def _address(text: str) -> str | None:
     return "expected unix:PATH or HOST:PORT"
 
 
+def _host_and_port(text: str) -> str | None:
+    return _address(text) if not text.startswith("unix:") else "expected HOST:PORT"
+
+
 def _sender(text: str) -> str | None:
     local, _, domain = parseaddr(text)[1].rpartition("@")
     if local and domain and text.isprintable():
@@ -479,6 +487,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "trusted_proxies": _networks,
     "cors_origins": _origins,
     "outgoing_allow": _networks,
+    "metrics_address": _host_and_port,
     "write_api_address": _address,
     "read_api_address": _address,
 }

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
-from prometheus_client import Counter
+from prometheus_client import REGISTRY, Counter
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from projections.caching import Cache, CacheAway, Changes, Kept, Missed, Place, Stamp
 
@@ -45,6 +47,37 @@ _errors = Counter("mindstream_cache_errors", "Times that it did not answer.", ["
 _bypassed = Counter(
     "mindstream_cache_bypassed", "Answers for which it was not asked, being away.", ["cache"]
 )
+
+
+class _HitRatio(Collector):
+    """``cache_hit_ratio``: the share of answers that the cache had, since the process began."""
+
+    def collect(self) -> Iterator[Metric]:
+        """The samples (called by the registry); none for a cache that was never asked."""
+        ratio = GaugeMetricFamily(
+            "cache_hit_ratio", "Share of answers that the shared cache had.", labels=["cache"]
+        )
+        hits, misses = _totals(_hits), _totals(_misses)
+        for cache in sorted(hits.keys() | misses.keys()):
+            asked = hits.get(cache, 0.0) + misses.get(cache, 0.0)
+            ratio.add_metric([cache], hits.get(cache, 0.0) / asked)
+        yield ratio
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing is counted yet."""
+        return iter(())
+
+
+def _totals(counter: Counter) -> dict[str, float]:
+    return {
+        sample.labels["cache"]: sample.value
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.value
+    }
+
+
+REGISTRY.register(_HitRatio())
 
 
 class Form(Generic[T]):

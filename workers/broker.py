@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 QUEUE = "operations"
 """The one queue of operations of all kinds; the actor's name is the kind."""
+NAMESPACE = "mindstream:jobs"
+"""What the keys of the broker in Redis begin with."""
 TIME_LIMIT = 24 * 3600 * 1000
 """Milliseconds after which work is given up as hung; the lease tells about the dead much sooner."""
 ANSWER_WITHIN = 2.0
@@ -47,7 +49,7 @@ def redis_broker(url: str, *, works: bool) -> RedisBroker:
         url, socket_timeout=ANSWER_WITHIN, socket_connect_timeout=ANSWER_WITHIN
     )
     broker = RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq leaves it without types
-        client=client, middleware=middleware, namespace="mindstream:jobs", heartbeat_timeout=15_000
+        client=client, middleware=middleware, namespace=NAMESPACE, heartbeat_timeout=15_000
     )
     broker.declare_queue(QUEUE)
     return broker

@@ -11,6 +11,7 @@ before, in the task of whoever commits.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
+from adapters.event_store import metrics
 from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
 from commands.ports import Claim, ClaimTaken, VersionConflict
 
@@ -161,7 +163,10 @@ class GroupCommit:
         deadline = asyncio.get_running_loop().time() + PATIENCE
         while True:
             try:
+                began = time.perf_counter()
                 [rows] = await self._pipeline.run((APPEND, _columns(group)))
+                metrics.appends.observe(time.perf_counter() - began)
+                metrics.grouped.observe(len(group))
                 await self._settle(group, rows)
                 return
             except PipelineLost:
@@ -185,7 +190,7 @@ class GroupCommit:
 
     async def _settle(self, group: list[Pending], rows: list[tuple[Any, ...]]) -> None:
         refused = {row[0]: row for row in rows if row[0]}
-        position = next(row[4] for row in rows if not row[0])
+        position = before = next(row[4] for row in rows if not row[0])
         for number, pending in enumerate(group, 1):
             row = refused.get(number)
             if row is None:
@@ -193,12 +198,14 @@ class GroupCommit:
                 if not pending.future.done():
                     pending.future.set_result(position)
                 continue
+            metrics.refused.labels(row[1]).inc()
             if pending.future.done():
                 continue
             if pending.retried and row[1] != "replayed" and (at := await self._ours(pending)):
                 pending.future.set_result(at)
             else:
                 pending.future.set_exception(_refusal(row))
+        metrics.events.inc(position - before)
         self._appended(position)
 
     async def _ours(self, pending: Pending) -> int | None:

@@ -1,8 +1,8 @@
 """How many requests were answered how fast: counted for Prometheus at the cost of a few additions.
 
-Owns the two HTTP series. ``prometheus_client``'s own counters take a lock for each bucket, which
-is dear at tens of thousands of requests a second; here a request adds to plain numbers that are
-made into samples when they are read.
+Owns the HTTP series, under the names of the seeds. ``prometheus_client``'s own counters take a lock
+for each bucket, which is dear at tens of thousands of requests a second; here a request adds to
+plain numbers that are made into samples when they are read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Timing:
 
 
 class HttpMetrics(Collector):
-    """``mindstream_http_requests_total`` and ``mindstream_http_request_duration_seconds``."""
+    """``http_requests_total``, ``http_request_duration_seconds``, ``api_usage_by_endpoint``."""
 
     def __init__(self, service: str, registry: CollectorRegistry | None = None) -> None:
         """Count for ``service`` (``write-api``), and be read through ``registry``."""
@@ -52,7 +52,7 @@ class HttpMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The samples (called by the registry)."""
         requests = CounterMetricFamily(
-            "mindstream_http_requests",
+            "http_requests",
             "Requests answered.",
             labels=("service", "method", "route", "status"),
         )
@@ -60,7 +60,7 @@ class HttpMetrics(Collector):
             requests.add_metric((self._service, method, route, str(status)), count)
         yield requests
         durations = HistogramMetricFamily(
-            "mindstream_http_request_duration_seconds",
+            "http_request_duration_seconds",
             "From the request's head to the end of its answer.",
             labels=("service", "method", "route"),
         )
@@ -72,6 +72,12 @@ class HttpMetrics(Collector):
                 buckets.append((str(bound), running))
             durations.add_metric((self._service, method, route), buckets, timing.total)
         yield durations
+        # Of no type: a counter would have to be called otherwise.
+        usage = Metric("api_usage_by_endpoint", "Requests answered, whatever with.", "unknown")
+        for (method, route), timing in list(self._timings.items()):
+            labels = {"service": self._service, "endpoint": f"{method} {route}"}
+            usage.add_sample("api_usage_by_endpoint", labels, sum(timing.counts))
+        yield usage
 
     def describe(self) -> Iterator[Metric]:
         """No series is known before the first request."""

@@ -72,7 +72,7 @@ SELECT current_setting('server_version') AS version,
        current_setting('max_connections')::int AS max_connections,
        current_setting('superuser_reserved_connections')::int
            + coalesce(current_setting('reserved_connections', true)::int, 0) AS kept_back,
-       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int AS used,
+       (SELECT sum(numbackends) FROM pg_stat_database)::int AS used,
        current_setting('fsync')::bool AS fsync,
        current_setting('full_page_writes')::bool AS full_page_writes,
        current_setting('synchronous_commit') AS synchronous_commit,

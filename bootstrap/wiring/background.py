@@ -17,10 +17,12 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from adapters.audit import PostgresAuditLog
+from adapters.census import Census
 from adapters.event_store.metadata import SourceWithMetadata
 from adapters.event_store.source import PostgresSource
 from adapters.insight_views import append_views
 from adapters.oversight import PostgresOversight
+from adapters.statuses import Statuses
 from bootstrap.engine import DirectEngine
 from bootstrap.pair import Share
 from bootstrap.search import place
@@ -38,7 +40,7 @@ from commands.departure import Departed, ask_for_erasures
 from domain.operation import ERASURE, NewOperation
 from projections.engine.runner import Runner
 from projections.ops.audit import cutoff
-from workers.broker import Offers, OnLoop, redis_broker, work
+from workers.broker import NAMESPACE, QUEUE, Offers, OnLoop, redis_broker, work
 from workers.changed import rebuild_changed
 from workers.erasure import Erasing, declare_erasure
 from workers.exports.work import Exporting, declare_export
@@ -160,8 +162,16 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
     async def viewed() -> int:
         return await append_views(side.bulk, side.bus.dispatch)
 
+    census = Census(
+        side.bulk,
+        Statuses(side.bulk, side.series.elsewhere),
+        side.cache,
+        {QUEUE: f"{NAMESPACE}:{QUEUE}"},
+    )
+
     async with side.opened(), AsyncExitStack() as stack:
         sweeps = (
+            census.count_people,
             forget_answers,
             forget_logins,
             forget_exports,
@@ -177,7 +187,8 @@ async def scheduler(settings: Settings, stop: asyncio.Event) -> None:
         if settings.rebuild_changed_projections:
             looks = (changed, *looks)
         calendar = await stack.enter_async_context(calendar_of(side, offers))
-        looks = (*looks, calendar.look)
+        # The last of them: while it cannot be taken the others go on.
+        looks = (*looks, calendar.look, census.take)
         await schedule(side.operations, offers, stop, sweeps=sweeps, looks=looks)
 
 

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 
 from adapters.models.local import LocalAnalyst
 from adapters.models.queue import QueueHints
+from adapters.models.timed import TimedAnalyst
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
@@ -25,17 +26,18 @@ from workers.insights import Making
 def analyst_of(settings: Settings) -> Analyst:
     """Who tells: the model of the settings, or the analyser that comes along."""
     if settings.model_url is None:
-        return LocalAnalyst()
+        return TimedAnalyst(LocalAnalyst(), "local")
     # Only where it is set up: its HTTP client takes 0.2 s to import.
     from adapters.models.endpoint import EndpointAnalyst  # noqa: PLC0415
 
-    return EndpointAnalyst(
+    analyst = EndpointAnalyst(
         settings.model_url,
         settings.model,
         settings.model_key,
         seconds=settings.model_timeout,
         chars=settings.model_chars,
     )
+    return TimedAnalyst(analyst, settings.model)
 
 
 @asynccontextmanager

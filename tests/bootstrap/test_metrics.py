@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import urllib.request
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bootstrap import metrics
+from bootstrap.embedded import free_port
+from bootstrap.machine import Machine
 from bootstrap.metrics import merge
+from bootstrap.places import Places
 
 ONE = """\
 # HELP http_requests_total Requests.
@@ -36,3 +44,29 @@ def test_pages_become_one_with_each_family_once_and_the_process_on_each_sample()
     [sample] = families["http_requests"].samples
     assert sample.labels == {"process": "read-api", "route": "/v1/a b", "status": "200"}
     assert page.count("# TYPE up_seconds") == page.count("# HELP up_seconds") == 1
+
+
+def test_a_role_that_runs_alone_tells_at_an_address_of_its_own(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.prepare()
+    address = f"127.0.0.1:{free_port()}"
+
+    metrics.serve(places, "projector", address)
+    # The second process of a machine goes on without.
+    metrics.serve(places, "projector-2", address)
+
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        page = answer.read().decode()
+    assert "process_cpu_seconds_total" in page
+
+
+def test_the_machine_tells_of_itself(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    Machine(tmp_path, registry)
+
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+
+    told = {sample.name: sample.value for family in families for sample in family.samples}
+    assert 0 < told["memory_utilization_percent"] < 100
+    assert 0 <= told["cpu_utilization_percent"] <= 100
+    assert 0 < told["disk_free_bytes"] < told["disk_size_bytes"]

@@ -472,13 +472,13 @@ async def test_answers_are_counted_by_their_template() -> None:
         await api.request("BREW", "/v1/notes", headers=TOKEN)
     text = generate_latest(registry).decode()
     assert (
-        'mindstream_http_requests_total{method="GET",route="/v1/notes/{note_id}",'
+        'http_requests_total{method="GET",route="/v1/notes/{note_id}",'
         'service="read-api",status="200"} 1.0' in text
     )
     assert 'method="GET",route="-",service="read-api",status="401"} 1.0' in text
     assert 'method="OTHER",route="-"' in text
     assert (
-        'mindstream_http_request_duration_seconds_bucket{le="+Inf",method="GET",'
+        'http_request_duration_seconds_bucket{le="+Inf",method="GET",'
         'route="/v1/notes/{note_id}",service="read-api"} 1.0' in text
     )
     assert NOTE not in text
