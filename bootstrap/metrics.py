@@ -26,7 +26,7 @@ def serve(places: Places, name: str, address: str | None = None) -> None:
     """Answer on the process's socket from a thread, until the process ends.
 
     Where there is no gateway on the same machine nobody asks there: then it answers to everybody
-    at ``address`` (HOST:PORT) as well.
+    at ``address`` (HOST:PORT) as well, and for what else runs in this home: a projector is two.
     """
     path = places.metrics_socket(name)
     path.unlink(missing_ok=True)
@@ -35,9 +35,9 @@ def serve(places: Places, name: str, address: str | None = None) -> None:
         return
     host, _, port = address.rpartition(":")
     try:
-        _serve(ThreadingHTTPServer((host.strip("[]"), int(port)), _Page))
+        _serve(ThreadingHTTPServer((host.strip("[]"), int(port)), _merged(places, name)))
     except OSError as error:
-        # Of several processes of one machine the first has it; the gateway shows all of them.
+        # Of several processes of one machine the first has it, and shows all of them.
         structlog.get_logger("bootstrap").warning("metrics_address_taken", reason=str(error))
 
 
@@ -105,8 +105,11 @@ async def _scrape(path: Path) -> str | None:
 
 
 class _Page(BaseHTTPRequestHandler):
+    def page(self) -> bytes:
+        return generate_latest(REGISTRY)
+
     def do_GET(self) -> None:
-        body = generate_latest(REGISTRY)
+        body = self.page()
         self.send_response(200)
         self.send_header("Content-Type", CONTENT_TYPE)
         self.send_header("Content-Length", str(len(body)))
@@ -118,3 +121,11 @@ class _Page(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Scrapes are not worth a line each."""
+
+
+def _merged(places: Places, name: str) -> type[_Page]:
+    class Merged(_Page):
+        def page(self) -> bytes:
+            return asyncio.run(collect(places, name))
+
+    return Merged

@@ -52,12 +52,13 @@ def test_a_role_that_runs_alone_tells_at_an_address_of_its_own(tmp_path: Path) -
     address = f"127.0.0.1:{free_port()}"
 
     metrics.serve(places, "projector", address)
-    # The second process of a machine goes on without.
+    # The second process of a machine goes on without, and the first shows what it tells.
     metrics.serve(places, "projector-2", address)
 
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
         page = answer.read().decode()
-    assert "process_cpu_seconds_total" in page
+    for process in ("projector", "projector-2"):
+        assert f'process_cpu_seconds_total{{process="{process}"}}' in page
 
 
 def test_the_machine_tells_of_itself(tmp_path: Path) -> None:
