@@ -8,6 +8,7 @@ It does not watch or restart: ``supervisor.py`` does.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Protocol
 
 import msgspec
 import psutil
@@ -22,6 +24,34 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+CAN_ADOPT = _libc is not None
+"""Whether ``adopt_orphans`` does anything here."""
+
+
+class Running(Protocol):
+    """A process that was started here; ``subprocess.Popen`` is one."""
+
+    pid: int
+    returncode: int | None
+    stdout: IO[bytes] | None
+
+    def poll(self) -> int | None:
+        """The exit code, None while it lives."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; returns the exit code."""
+        ...
+
+    def send_signal(self, number: int, /) -> None:
+        """Signal it, unless it is known to have ended."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it to end in good order."""
+        ...
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,14 +164,14 @@ def tail(path: Path, lines: int = 15) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def _bind_to_parent(number: int) -> Callable[[], None] | None:
+def bind_to(parent: int, number: int) -> None:
+    """Have the system signal this process when its parent dies, where it can do that."""
     if _libc is None:
-        return None
-    libc, parent = _libc, os.getpid()
+        return
+    _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    def bind() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
 
-    return bind
+def _bind_to_parent(number: int) -> Callable[[], None] | None:
+    return None if _libc is None else functools.partial(bind_to, os.getpid(), number)

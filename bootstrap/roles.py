@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
 import msgspec
+import setproctitle
 import structlog
 import uvloop
 
@@ -258,6 +259,8 @@ def _projector(name: str, settings: Settings, places: Places) -> int:
         metrics.serve(places, process, settings.metrics_address if share == "awaited" else None)
         if share == "awaited":
             places.say_ready(name)
+        else:
+            setproctitle.setproctitle(f"mindstream run projector --name {process}")
         return uvloop.run(_until_told(body))
 
     return pair.run(body_of, main)

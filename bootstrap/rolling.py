@@ -44,9 +44,16 @@ class _Wanted(msgspec.Struct, frozen=True):
 
 
 class Restarts:
-    """Listens for wishes to restart, and fulfils them one at a time."""
+    """Listens for wishes to restart, and fulfils them one at a time; ``begin`` is called before."""
 
-    def __init__(self, places: Places, watches: Sequence[Watch], say: Callable[[str], None]):
+    def __init__(
+        self,
+        places: Places,
+        watches: Sequence[Watch],
+        say: Callable[[str], None],
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._begin = begin
         self._path = places.control
         self._watches = watches
         self._say = say
@@ -88,6 +95,7 @@ class Restarts:
             if not writer.is_closing():
                 writer.write(msgspec.json.encode(step) + b"\n")
 
+        self._begin()
         for watch in in_order(self._watches, names):
             name = watch.service.name
             began = time.monotonic()

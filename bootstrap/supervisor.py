@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from bootstrap.embedded import Postgres, Valkey
 from bootstrap.fetching import NotToBeHad
 from bootstrap.fetching.opensearch import OpenSearch
 from bootstrap.fetching.timescaledb import TimescaleDB, data_name
+from bootstrap.nursery import PROGRAM, Nursery
 from bootstrap.places import Places, addresses, numbered
 from bootstrap.rolling import Restarts
 from bootstrap.services import Services
@@ -104,7 +106,9 @@ class Supervisor:
         self._watches: list[Watch] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._published = False
-        self._restarts = Restarts(places, self._watches, self._say)
+        self._nursery = Nursery(places.log / "nursery.log")
+        # Whoever restarts wants the code of today.
+        self._restarts = Restarts(places, self._watches, self._say, self._nursery.renew)
 
     async def run(self) -> int:
         """Start everything, keep it running until a signal comes, stop everything."""
@@ -129,6 +133,7 @@ class Supervisor:
     async def _start(self) -> None:
         started = asyncio.get_running_loop().time()
         self._say(f"Starting in {self._places.home} …")
+        self._nursery.begin()
         await self._start_servers()
         roles = self._roles()
         await _together(*(self._add(role) for role in roles), self._once("setup"))
@@ -227,7 +232,7 @@ class Supervisor:
         command = self._command(role, name)
         usable = partial(self._places.is_ready, name)
         if role not in ("write-api", "read-api"):
-            return Service(name=name, command=command, usable=usable)
+            return Service(name=name, command=command, usable=usable, start=self._nursery.start)
         address = addresses(role, self._settings, self._places)[index]
 
         def healthy() -> bool:
@@ -241,6 +246,7 @@ class Supervisor:
             usable=usable,
             # Of two that listen on one port, the one that ends would lose who knocks.
             alone=not address.startswith("unix:"),
+            start=self._nursery.start,
         )
 
     def _gateway(self) -> Service:
@@ -259,13 +265,14 @@ class Supervisor:
             ready=healthy,
             healthy=healthy,
             usable=partial(self._places.is_ready, "gateway"),
+            start=self._nursery.start,
         )
 
     def _command(
         self, role: str, name: str, *more: str, files: tuple[int, ...] = ()
     ) -> Callable[[], Command]:
         return lambda: Command(
-            argv=(sys.executable, "-m", "bootstrap.cli", "run", role, "--name", name, *more),
+            argv=(*PROGRAM, "run", role, "--name", name, *more),
             log=self._places.log / f"{name}.log",
             env=child_environment(self._settings),
             # When everything ends, it does so in haste.
@@ -283,7 +290,8 @@ class Supervisor:
     async def _once(self, role: str) -> bytes:
         """Run a role that ends by itself; returns what it printed. Raises ``CannotStart``."""
         command = msgspec.structs.replace(self._command(role, role)(), piped=True)
-        with children.start(command) as process:
+        process = await self._nursery.start(command)
+        with process.stdout or io.BytesIO() as stdout:
             try:
                 await ended(process)
             finally:
@@ -291,7 +299,7 @@ class Supervisor:
             if process.returncode:
                 said = children.tail(command.log)
                 raise CannotStart(f"{role} failed. The end of {command.log}:\n{said}")
-            return b"" if process.stdout is None else process.stdout.read()
+            return stdout.read()
 
     async def _demo(self) -> Login | None:
         try:
@@ -360,6 +368,7 @@ class Supervisor:
                 for watch in self._watches
                 if (watch.service.name in names if names else watch.service.name not in _ENDS)
             )
+        self._nursery.renew()
         await asyncio.to_thread(children.end_descendants)
         self._places.services.unlink(missing_ok=True)
         for path in self._places.sockets.glob("*.sock"):

@@ -10,15 +10,14 @@ import asyncio
 import http.client
 import signal
 import socket
-import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from bootstrap import children
-from bootstrap.children import Command
+from bootstrap.children import Command, Running
 from bootstrap.embedded import EmbeddedError
 from bootstrap.services import Process
 
@@ -39,13 +38,18 @@ RETIRE_SECONDS = 30.0
 LOG_BYTES = 16 << 20
 
 
+async def started(command: Command) -> Running:
+    """Start a program. In this thread: the system ends children with the one that started them."""
+    return children.start(command)
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """How to run a service. The callables block and run in threads.
 
     ``prepare`` runs before every start; ``ready`` says whether the service can be used, ``healthy``
     whether a running one still answers (None: living is enough). ``usable`` says whether the
     process with this pid can be used, while another one may run beside it (None: it cannot be
-    replaced). Where ``alone`` two cannot run at once.
+    replaced). Where ``alone`` two cannot run at once. ``start`` makes a process of the command.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds: float = 10.0
     usable: Callable[[int], bool] | None = None
     alone: bool = False
+    start: Callable[[Command], Awaitable[Running]] = started
 
 
 class CannotStart(Exception):
@@ -72,7 +77,7 @@ class Watch:
         self.service = service
         self._changed = changed
         self._say = say
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         self._started_at = datetime.now(UTC)
         self._restarts = 0
         self._log: Path | None = None
@@ -141,7 +146,7 @@ class Watch:
             await self._until_usable(lambda: self._process)
             return
         async with self._changing:
-            fresh = children.start(self.service.command())
+            fresh = await self.service.start(self.service.command())
             try:
                 await self._until_usable(lambda: fresh)
             except BaseException:
@@ -155,7 +160,7 @@ class Watch:
         if old is not None:
             await self._retire(old)
 
-    async def _until_usable(self, current: Callable[[], subprocess.Popen[bytes] | None]) -> None:
+    async def _until_usable(self, current: Callable[[], Running | None]) -> None:
         usable = self.service.usable
         assert usable is not None
         loop = asyncio.get_running_loop()
@@ -172,7 +177,7 @@ class Watch:
                 raise CannotStart(self._obituary("did not become ready in time"))
             await asyncio.sleep(LOOK_SECONDS / 2)
 
-    async def _retire(self, old: subprocess.Popen[bytes]) -> None:
+    async def _retire(self, old: Running) -> None:
         """Have a process end in good order, and kill what is left of it."""
         try:
             old.terminate()
@@ -208,8 +213,7 @@ class Watch:
         await asyncio.to_thread(self.service.prepare)
         self._command = self.service.command()
         _rotate(self._command.log)
-        # In this thread: the system ends children with the thread that started them.
-        self._process = children.start(self._command)
+        self._process = await self.service.start(self._command)
         self._started_at = datetime.now(UTC)
         self._restarts += again
         self._changed()
@@ -252,7 +256,7 @@ class Watch:
         return f"{self.service.name} {what}. The end of {log}:\n{children.tail(log)}"
 
 
-async def ended(process: subprocess.Popen[bytes]) -> int:
+async def ended(process: Running) -> int:
     """Wait for the end of a process; returns its exit code."""
     while (code := process.poll()) is None:  # noqa: ASYNC110 - a process sets no event
         await asyncio.sleep(LOOK_SECONDS / 2)
