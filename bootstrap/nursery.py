@@ -32,6 +32,7 @@ import setproctitle
 
 from bootstrap import children
 from bootstrap.children import Command, Running
+from bootstrap.settings import inherited, take_over
 
 PROGRAM = (sys.executable, "-m", "bootstrap.cli")
 """What every command begins with that is started here."""
@@ -112,7 +113,10 @@ class Nursery:
         with theirs:
             number = theirs.fileno()
             argv = (sys.executable, "-m", "bootstrap.nursery", str(number))
-            self._process = children.start(Command(argv=argv, log=self._log, files=(number,)))
+            # Titles must not take the place of the environment, by which a process is known.
+            env = inherited() | {"SPT_NOENV": "1"}
+            command = Command(argv=argv, log=self._log, env=env, files=(number,))
+            self._process = children.start(command)
         ours.settimeout(_PATIENCE)
         self._socket = ours
 
@@ -144,7 +148,7 @@ class Nursery:
 def _ask(asked: socket.socket, command: Command) -> Forked:
     order = _Order(
         arguments=command.argv[len(PROGRAM) :],
-        env=dict(os.environ if command.env is None else command.env),
+        env=dict(inherited() if command.env is None else command.env),
         log=str(command.log),
         stop_signal=command.stop_signal,
         parent=os.getpid(),
@@ -175,9 +179,7 @@ def _ask(asked: socket.socket, command: Command) -> Forked:
 def _main(asked: socket.socket) -> None:
     """The life of the nursery, and in a process that it forked, of that one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's
-    # Titles must not take the place of the environment, by which a process is known to be ours.
-    os.environ["SPT_NOENV"] = "1"
-    setproctitle.getproctitle()
+    setproctitle.getproctitle()  # it looks at its variables once
     _import_all()
     if psutil.Process().num_threads() > 1:
         raise SystemExit("a module has started a thread: a process with threads must not fork")
@@ -245,8 +247,7 @@ def _become(order: _Order, files: list[int]) -> None:
         os.setpgid(0, 0)
     children.bind_to(order.parent, order.stop_signal)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.clear()
-    os.environ.update(order.env)
+    take_over(order.env)
     with Path(order.log).open("ab") as log, Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(files[-1] if order.piped else log.fileno(), 1)

@@ -320,6 +320,12 @@ def inherited(*names: str) -> dict[str, str]:
     return {name: os.environ[name] for name in names or os.environ if name in os.environ}
 
 
+def take_over(environment: Mapping[str, str]) -> None:
+    """Go on with these variables alone, as a program that is started with them does."""
+    os.environ.clear()
+    os.environ.update(environment)
+
+
 def describe(settings: Settings) -> list[Field]:
     """Every setting with its documentation and present value; secrets masked."""
     rows = []
