@@ -210,6 +210,36 @@ async def test_others_are_shown_where_they_share(tab: Page, up: Up, writer: Pers
 @browsed
 @pytest.mark.slow
 @pytest.mark.anyio
+async def test_it_says_how_fresh_it_is(tab: Page, up: Up, writer: Person) -> None:
+    await tab.go(f"{up.gateway}/analytics", DOOR)
+    await log_in(tab, writer.email, PASSWORD)
+    await tab.until(DRAWN)
+    assert await tab.js("document.querySelector('#stamp').className") == "stamp"
+    assert not await tab.js("document.querySelector('#nothing').hidden")  # nothing of late
+
+    # A read model stands still: what the API answers is of an earlier time.
+    await tab.js(
+        "window.truly = fetch, window.fetch = async (...asked) => {"
+        " const answer = await truly(...asked);"
+        " if (!answer.url.includes('/v1/analytics/mood')) return answer;"
+        " const body = await answer.json(); body.data.as_of = '2020-02-03T04:05:06Z';"
+        " return new Response(JSON.stringify(body)); }, 0"
+    )
+    await tab.js("document.querySelector('#renew').click()")
+    await tab.until("document.querySelector('#stamp.late').textContent.includes('3 Feb, 04:05:06')")
+
+    await tab.js("window.fetch = () => Promise.reject(new TypeError('away')), 0")
+    await tab.js("document.querySelector('#renew').click()")
+    await tab.until("!document.querySelector('#away').hidden")
+    assert (await tiles(tab))["Entries"] == "0"  # what was there stays
+    await tab.js("window.fetch = truly, document.querySelector('#renew').click()")
+    await tab.until("document.querySelector('#away').hidden")
+    assert tab.complaints == []
+
+
+@browsed
+@pytest.mark.slow
+@pytest.mark.anyio
 async def test_it_is_usable_in_every_light_and_width(tab: Page, up: Up, writer: Person) -> None:
     try:
         script = axe()

@@ -40,10 +40,11 @@ const series = async (...asked) => {
 /* The figures on top, against the time before where that is as long. */
 const changed = (now, before) => {
   const days = state.through - state.from + 1;
-  const than = `on ${plural(days, "day")} before`;
-  if (!before) return now ? "None in the " + plural(days, "day") + " before" : null;
+  const earlier = plural(days, "day") + " before";
+  if (!before) return now ? "None in the " + earlier : null;
   const part = Math.round((now - before) / before * 100);
-  return part ? `${part > 0 ? "▲" : "▼"} ${count(Math.abs(part))} % ${than}` : `As much as ${than.slice(3)}`;
+  if (!part) return "As much as " + earlier;
+  return `${part > 0 ? "▲" : "▼"} ${count(Math.abs(part))} % on ${earlier}`;
 };
 const tiles = found => {
   const {words, mood, before} = found;
@@ -81,7 +82,7 @@ const tiles = found => {
   at("nothing").hidden = now.entries > 0 || state.span === "all";
 };
 const who = () => at("who").selectedOptions[0]?.dataset.said || "My own";
-const spoken = () => `${dates.said(state.from)} – ${dates.said(state.through)}`;
+const spoken = ({from, through}) => `${dates.said(from)} – ${dates.said(through)}`;
 const stamp = found => {
   const all = [found.words, found.mood, found.activity, found.moodDays, found.entryDays];
   const oldest = all.reduce((a, b) => Date.parse(b.as_of) < Date.parse(a.as_of) ? b : a);
@@ -100,7 +101,8 @@ const stamp = found => {
 const table = (name, spec) => {
   const labels = spec.labels || spec.kinds, most = 1000;
   const rows = Array.from({length: Math.min(labels.length, most)}, (_, index) => make("tr", "",
-    make("th", "", spec.tell(index).name), ...spec.row(index).map(each => make("td", "number", each))));
+    make("th", "", spec.tell(index).name),
+    ...spec.row(index).map(each => make("td", "number", each))));
   for (const row of rows) row.firstChild.scope = "row";
   const head = [spec.form === "calendar" ? "Day" : worded(spec.bucket), ...spec.head]
     .map((each, index) => {
@@ -108,9 +110,11 @@ const table = (name, spec) => {
       made.scope = "col";
       return made;
     });
-  const drawn = make("table", "", make("thead", "", make("tr", "", ...head)), make("tbody", "", ...rows));
+  const drawn = make("table", "",
+    make("thead", "", make("tr", "", ...head)), make("tbody", "", ...rows));
   const more = labels.length > most
-    ? [make("p", "soft small", `The first ${count(most)} of ${count(labels.length)}: the CSV has all.`)]
+    ? [make("p", "soft small", `The first ${count(most)} of ${count(labels.length)}: the CSV has`
+      + " all.")]
     : [];
   at("numbers-" + name).querySelector(".scroll").replaceChildren(drawn, ...more);
 };
@@ -128,9 +132,9 @@ const show = found => {
     if (at("numbers-" + name).open) table(name, spec);
   }
   tiles(found);
-  at("about").textContent = `${who()}, ${spoken()}, ${state.tz}`
-    + (state.bucket === "hour" ? ". Entries have a date and no time: they count in its first hour." : "");
-  at("year").textContent = `${dates.said(found.calendar.from)} – ${dates.said(found.calendar.through)}`;
+  at("about").textContent = `${who()}, ${spoken(state)}, ${state.tz}` + (state.bucket === "hour"
+    ? ". Entries have a date and no time: they count in its first hour." : "");
+  at("year").textContent = spoken(found.calendar);
   at("later").disabled = found.calendar.through >= state.through;
   at("earlier").disabled = found.calendar.from <= dates.FIRST;
 };
@@ -165,7 +169,8 @@ const renew = async () => {
     const [words, mood, activity, moodDays, entryDays, ...before] = await Promise.all([
       series("words", from, through, bucket), series("mood", from, through, bucket),
       series("activity", from, through, bucket),
-      series("mood", year.from, year.through, "day"), series("entries", year.from, year.through, "day"),
+      series("mood", year.from, year.through, "day"),
+      series("entries", year.from, year.through, "day"),
       ...(compared ? [series("words", from - days, from - 1, "year"),
         series("mood", from - days, from - 1, "year")] : [])]);
     if (mine !== turn) return null;
@@ -218,8 +223,9 @@ const people = async () => {
     group.append(option("@" + tenant.id, `Everybody in ${name}`, name));
     for (const member of members.filter(each => each.user_id !== me.id)) {
       const called = `${worded(member.role)} ${member.user_id.slice(-8)}`;
+      const shares = member.shares_analytics;
       group.append(option(`${member.user_id}@${tenant.id}`,
-        called + (member.shares_analytics ? "" : ", does not share"), called, !member.shares_analytics));
+        called + (shares ? "" : ", does not share"), called, !shares));
     }
     listed.push(group);
   }
@@ -228,7 +234,8 @@ const people = async () => {
     ? `${state.user_id || ""}@${state.tenant_id || ""}` : "";
   at("who").value = value;
   if (at("who").value === value) return;
-  const called = state.user_id ? "Person " + state.user_id.slice(-8) : "Tenant " + state.tenant_id.slice(-8);
+  const called = (state.user_id ? "Person " : "Tenant ")
+    + (state.user_id || state.tenant_id).slice(-8);
   at("who").append(option(value, called, called));
   at("who").value = value;
 };
@@ -301,7 +308,7 @@ document.addEventListener("click", async event => {
       if (!answer.ok) throw new Error(await session.saidOf(answer));
       pictures.save(await answer.blob(), file);
     } else {
-      const shown = `${who()}, ${dates.said(from)} – ${dates.said(through)}, by ${spec.bucket}, ${state.tz}`;
+      const shown = `${who()}, ${spoken({from, through})}, by ${spec.bucket}, ${state.tz}`;
       const drawn = pictures.drawn(spec, at("title-" + name).textContent, shown,
         `Mindstream, complete up to ${last.as_of.slice(0, 19).replace("T", " ")} UTC`);
       pictures.save(form === "svg" ? pictures.svg(drawn) : await pictures.png(drawn), file);

@@ -72,7 +72,8 @@ const gaps = (at, empty) => {
     if (!empty[index]) continue;
     let end = index;
     while (empty[end + 1]) end++;
-    path += `M${near(at.x(index))} ${at.top}H${near(at.x(end + 1))}v${at.tall}H${near(at.x(index))}z`;
+    const from = near(at.x(index)), to = near(at.x(end + 1));
+    path += `M${from} ${at.top}H${to}v${at.tall}H${from}z`;
     index = end;
   }
   if (path) at.root.append(make("path", {d: path, class: "gap"}));
@@ -88,7 +89,8 @@ const hatch = (root, d) => {
 };
 
 const columns = (spec, width, height) => {
-  const sums = spec.labels.map((_, at) => spec.stacks.reduce((sum, each) => sum + each.values[at], 0));
+  const sums = spec.labels.map((_, index) =>
+    spec.stacks.reduce((sum, each) => sum + each.values[index], 0));
   const axis = spec.share ? SHARES : counts(Math.max(...sums, 0));
   const at = framed(spec, axis, width, height);
   if (spec.share) gaps(at, sums.map(each => each === 0));

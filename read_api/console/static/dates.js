@@ -1,5 +1,6 @@
 /* Local dates without a clock: days as numbers, names of buckets, and where an axis has ticks. What
-   a bucket is says the API; its labels are local times with their offset, of the years 1 to 9999. */
+   a bucket is, the API says; its labels are local times with their offset, of the years 1 to 9999.
+*/
 "use strict";
 const dates = (() => {
 const MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August",
@@ -102,5 +103,5 @@ const ticks = (labels, bucket, step) => {
   return found.map(({over, ...each}, at) =>
     ({...each, above: at && found[at - 1].over === over ? "" : over}));
 };
-return {day, iso, parts, weekday, within, said, shown, read, named, last, ticks, MONTHS, DAYS, FIRST, LAST};
+return {day, iso, parts, weekday, within, said, shown, named, last, ticks, MONTHS, DAYS, FIRST};
 })();

@@ -1,4 +1,4 @@
-/* What the page is asked for: the form, the address of the page, and what each needs of the other. */
+/* What the page is asked for: the form, the page's address, and what each needs of the other. */
 "use strict";
 const range = (() => {
 const MOST = 20000, PLEASANT = 2000;
@@ -13,8 +13,8 @@ const fits = (bucket, days) => days / DAYS[bucket] <= MOST;
 const best = days => days <= 2 ? "hour" : days <= 45 ? "day" : days <= 800 ? "week"
   : days <= 9000 ? "month" : "year";
 
-/* The state: `{span, from, through, bucket, asked, tz, user_id, tenant_id}`, days as numbers; whether
-   the bucket was asked for, so that many points are no reason to take another. */
+/* The state: `{span, from, through, bucket, asked, tz, user_id, tenant_id}`, days as numbers;
+   `asked` says that somebody chose the bucket, so that many points are no reason for another. */
 const read = (own, today) => {
   const query = new URLSearchParams(location.search);
   const date = name => /^\d{4}-\d\d-\d\d$/.test(query.get(name)) ? dates.day(query.get(name)) : NaN;

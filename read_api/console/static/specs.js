@@ -5,8 +5,8 @@ const specs = (() => {
 const {count, score} = charts;
 const MOODS = ["ecstatic", "happy", "neutral", "anxious", "sad", "angry"];
 const SCORES = {ecstatic: 1, happy: .6, neutral: 0, anxious: -.4, sad: -.6, angry: -.8};
-const TYPES = ["entry_created", "entry_updated", "entry_deleted", "insight_viewed", "login", "logout",
-  "settings_updated", "profile_updated"];
+const TYPES = ["entry_created", "entry_updated", "entry_deleted", "insight_viewed", "login",
+  "logout", "settings_updated", "profile_updated"];
 const MEANS = {day: [[7, "7-day"], [30, "30-day"]], week: [[4, "4-week"]], month: [[3, "3-month"]]};
 const worded = name => name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
 const kindOf = value => value === null ? "m-none"
@@ -32,8 +32,8 @@ const rolling = (points, size) => {
   return found;
 };
 
-/* All charts; `found` are the answers, `state` is what was asked for, and `shares` says whether moods
-   are shown as parts of a whole. */
+/* All charts; `found` are the answers, `state` is what was asked for, and `shares` says whether
+   moods are shown as parts of a whole. */
 const all = (found, state, shares) => {
   const {words, mood, activity, moodDays, entryDays} = found;
   const bucket = state.bucket, labels = mood.points.map(each => each.bucket);
@@ -86,7 +86,8 @@ const all = (found, state, shares) => {
     stacks: MOODS.map(name =>
       ({kind: "m-" + name, values: mood.points.map(point => point.moods[name])})),
     last: mended.last, about: `How often each ${each}${open}`,
-    legend: MOODS.map(name => ["m-" + name, worded(name), sum(mood.points, one => one.moods[name])]),
+    legend: MOODS.map(name =>
+      ["m-" + name, worded(name), sum(mood.points, point => point.moods[name])]),
     tell: index => ({name: named(index), rows: some(mood.points[index].entries,
       [...moodRows(mood.points[index]), ["", "Together", count(mood.points[index].entries)]])}),
     head: [...MOODS.map(worded), "Together"],
@@ -111,7 +112,8 @@ const all = (found, state, shares) => {
     ...common, form: "columns", unit: "Things done", about: `What was done ${each}${open}`,
     stacks: TYPES.map(type =>
       ({kind: "t-" + type, values: activity.points.map(point => point.by_type[type])})),
-    legend: kept.map(type => ["t-" + type, worded(type), sum(activity.points, one => one.by_type[type])]),
+    legend: kept.map(type =>
+      ["t-" + type, worded(type), sum(activity.points, point => point.by_type[type])]),
     last: filled(activity.points.map(point => point.events)),
     tell: index => {
       const point = activity.points[index];
