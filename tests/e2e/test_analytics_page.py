@@ -202,6 +202,7 @@ async def test_others_are_shown_where_they_share(tab: Page, up: Up, writer: Pers
         f"{up.gateway}/analytics?user_id={stranger}",
         "!document.querySelector('#fault-asked').hidden",
     )
+    assert await tab.js("document.querySelector('#charts').hidden")
     await change(tab, "#tz", "value = 'Nowhere/At_all'")
     await tab.until("document.querySelector('#fault-asked').textContent.includes('time zone')")
     assert tab.complaints == []
@@ -253,7 +254,6 @@ async def test_it_is_usable_in_every_light_and_width(tab: Page, up: Up, writer: 
         await tab.look(width, dark=dark)
         await tab.until("document.querySelector('#box-mood svg').clientWidth"
                         " == document.querySelector('#box-mood').clientWidth")  # fmt: skip
-        await tab.until("document.getAnimations().length == 0")
         assert await tab.js("document.documentElement.scrollWidth <= innerWidth")
         assert await serious(tab, script) == []
     assert tab.complaints == []

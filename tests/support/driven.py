@@ -95,7 +95,11 @@ class Page:
             mobile=width < 700,
         )  # fmt: skip
         scheme = "dark" if dark else "light"
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            # Colours that still change would be judged half way.
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
         await self.call("Emulation.setEmulatedMedia", features=features)
 
     async def shot(self, file: Path) -> None:

@@ -26,10 +26,10 @@ const ask = async path => {
   error.status = answer.status;
   throw error;
 };
-const path = (kind, from, through, bucket) => {
+const path = (kind, from, through, bucket, of = state) => {
   const query = new URLSearchParams({from: dates.iso(from), to: dates.iso(through + 1), bucket,
-    tz: state.tz});
-  for (const name of ["user_id", "tenant_id"]) if (state[name]) query.set(name, state[name]);
+    tz: of.tz});
+  for (const name of ["user_id", "tenant_id"]) if (of[name]) query.set(name, of[name]);
   return `/v1/analytics/${kind}?${query}`;
 };
 const series = async (...asked) => {
@@ -38,8 +38,7 @@ const series = async (...asked) => {
 };
 
 /* The figures on top, against the time before where that is as long. */
-const changed = (now, before) => {
-  const days = state.through - state.from + 1;
+const changed = (now, before, days) => {
   const earlier = plural(days, "day") + " before";
   if (!before) return now ? "None in the " + earlier : null;
   const part = Math.round((now - before) / before * 100);
@@ -47,30 +46,26 @@ const changed = (now, before) => {
   return `${part > 0 ? "▲" : "▼"} ${count(Math.abs(part))} % on ${earlier}`;
 };
 const tiles = found => {
-  const {words, mood, before} = found;
+  const {state, words, mood, before} = found, days = state.through - state.from + 1;
   const of = points => ({entries: sum(points.words.points, each => each.entries),
     words: sum(points.words.points, each => each.words), mood: mean(points.mood.points)});
   const now = of({words, mood}), then = before ? of(before) : null;
   const average = ({words: all, entries}) => entries ? Math.round(all / entries) : 0;
-  const days = state.through - state.from + 1;
   const most = MOODS.map(name => [sum(mood.points, each => each.moods[name]), name])
     .reduce((a, b) => b[0] > a[0] ? b : a);
   const moods = sum(mood.points, each => each.entries);
   const near = now.mood === null ? "" : "Nearest to " + kindOf(now.mood).slice(2);
   const moved = now.mood === null || !then || then.mood === null ? ""
     : `, ${score(now.mood - then.mood)} on before`;
-  const tile = (name, value, note, unit = "") => {
-    const shown = make("dd", "", value);
-    if (unit) shown.append(" ", make("small", "", unit));
-    return make("div", "tile", make("dt", "", name), shown, make("dd", "note", note || " "));
-  };
+  const tile = (name, value, note) => make("div", "tile", make("dt", "", name),
+    make("dd", "", value), make("dd", "note", note || " "));
   at("tiles").replaceChildren(
-    tile("Entries", count(now.entries), then ? changed(now.entries, then.entries)
+    tile("Entries", count(now.entries), then ? changed(now.entries, then.entries, days)
       : `${(now.entries / days * 7).toFixed(1)} a week`),
-    tile("Words", count(now.words), then ? changed(now.words, then.words)
+    tile("Words", count(now.words), then ? changed(now.words, then.words, days)
       : `${count(Math.round(now.words / days))} a day`),
     tile("Words an entry", now.entries ? count(average(now)) : "–",
-      !now.entries ? "" : then ? changed(average(now), average(then))
+      !now.entries ? "" : then ? changed(average(now), average(then), days)
         : `${Math.ceil(average(now) / 200)} min to read`),
     tile("Average mood", score(now.mood), near + moved),
     tile("Most often", moods ? worded(most[1]) : "–",
@@ -83,17 +78,22 @@ const tiles = found => {
 };
 const who = () => at("who").selectedOptions[0]?.dataset.said || "My own";
 const spoken = ({from, through}) => `${dates.said(from)} – ${dates.said(through)}`;
+const long = seconds => {
+  const [length, unit] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]
+    .find(([each]) => seconds >= 2 * each) || [1, "s"];
+  return `${count(Math.round(seconds / length))} ${unit}`;
+};
 const stamp = found => {
   const all = [found.words, found.mood, found.activity, found.moodDays, found.entryDays];
   const oldest = all.reduce((a, b) => Date.parse(b.as_of) < Date.parse(a.as_of) ? b : a);
   const behind = Math.round((Date.parse(oldest.asked) - Date.parse(oldest.as_of)) / 1000);
-  const local = new Intl.DateTimeFormat("en-GB", {timeZone: state.tz, day: "numeric",
+  const local = new Intl.DateTimeFormat("en-GB", {timeZone: found.state.tz, day: "numeric",
     month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23"});
   const time = make("time", "", local.format(new Date(oldest.as_of)));
   time.dateTime = oldest.as_of;
   const late = behind > 10;
   at("stamp").className = late ? "stamp late" : "stamp";
-  at("stamp").replaceChildren("Complete up to ", time, late ? `, ${count(behind)} s behind` : "");
+  at("stamp").replaceChildren("Complete up to ", time, late ? `, ${long(behind)} behind` : "");
   at("stamp").title = `All that was recorded before ${oldest.as_of} is counted`;
   return oldest.as_of;
 };
@@ -119,7 +119,8 @@ const table = (name, spec) => {
   at("numbers-" + name).querySelector(".scroll").replaceChildren(drawn, ...more);
 };
 const show = found => {
-  last = {...found, specs: specs.all(found, state, shares), as_of: stamp(found)};
+  const {state} = found;
+  last = {...found, specs: specs.all(found, shares), as_of: stamp(found)};
   for (const name of CHARTS) {
     const spec = last.specs[name];
     boxes[name].set(spec);
@@ -132,7 +133,7 @@ const show = found => {
     if (at("numbers-" + name).open) table(name, spec);
   }
   tiles(found);
-  at("about").textContent = `${who()}, ${spoken(state)}, ${state.tz}` + (state.bucket === "hour"
+  at("about").textContent = `${found.who}, ${spoken(state)}, ${state.tz}` + (state.bucket === "hour"
     ? ". Entries have a date and no time: they count in its first hour." : "");
   at("year").textContent = spoken(found.calendar);
   at("later").disabled = found.calendar.through >= state.through;
@@ -151,6 +152,7 @@ const everything = async () => {
 const refuse = error => {
   at("fault-asked").firstElementChild.textContent = error.message;
   at("fault-asked").hidden = false;
+  at("tiles").hidden = at("charts").hidden = at("nothing").hidden = true;  // they are of others
 };
 const renew = async () => {
   const mine = ++turn;
@@ -176,8 +178,9 @@ const renew = async () => {
     if (mine !== turn) return null;
     session.well();
     at("fault-asked").hidden = true;
+    at("tiles").hidden = at("charts").hidden = false;
     session.show("part");
-    show({words, mood, activity, moodDays, entryDays, calendar: year,
+    show({state: {...state}, who: who(), words, mood, activity, moodDays, entryDays, calendar: year,
       before: compared ? {words: before[0], mood: before[1]} : null});
   } catch (error) {
     if (mine !== turn) return null;
@@ -196,7 +199,8 @@ const again = seconds => {
   clearTimeout(timer);
   if (!seconds) return;
   timer = setTimeout(() => {
-    const busy = document.hidden || document.activeElement?.matches("input, select, .box")
+    const busy = document.hidden || document.querySelector(".box:hover")
+      || document.activeElement?.matches("input, select, .box")
       || !getSelection().isCollapsed;
     if (busy) again(5);
     else renew();
@@ -204,6 +208,16 @@ const again = seconds => {
 };
 
 /* Whose numbers can be asked for. */
+const list = async where => {
+  const found = [];
+  let cursor = "";
+  do {
+    const {data, meta} = await ask(`${where}?limit=100${cursor}`);
+    found.push(...data);
+    cursor = meta.next_cursor && "&cursor=" + encodeURIComponent(meta.next_cursor);
+  } while (cursor && found.length < 1000);
+  return found;
+};
 const people = async () => {
   const option = (value, label, said, disabled = false) => {
     const made = new Option(label, value);
@@ -212,12 +226,13 @@ const people = async () => {
     return made;
   };
   const listed = [option("", "My own", me.display_name || "My own")];
-  const {data} = await ask("/v1/tenants?limit=100");
+  const data = await list("/v1/tenants");
   const may = me.permissions.includes("analytics:read");
   const shared = data.filter(each => !each.personal && each.state === "active"
     && (may || each.permissions.includes("analytics:read")));
-  for (const tenant of shared) {
-    const members = (await ask(`/v1/tenants/${tenant.id}/members?limit=100`)).data;
+  const lists = await Promise.all(shared.map(each => list(`/v1/tenants/${each.id}/members`)));
+  for (const [index, tenant] of shared.entries()) {
+    const members = lists[index];
     const group = make("optgroup"), name = tenant.name || "A tenant";
     group.label = name;
     group.append(option("@" + tenant.id, `Everybody in ${name}`, name));
@@ -257,14 +272,14 @@ const load = async () => {
     return;
   }
   await renew();
-  if (location.hash) document.querySelector(location.hash)?.scrollIntoView();
+  if (location.hash) at(location.hash.slice(1))?.scrollIntoView();
 };
 
 at("asked").addEventListener("submit", event => event.preventDefault());
 at("asked").addEventListener("change", event => {
   try {
     if (!state || !range.change(state, event.target.name)) return;
-  } catch (error) { refuse(error); return; }
+  } catch (error) { refuse(error); return; }  // a zone that nobody knows
   ends = null;
   renew();
 });
@@ -297,18 +312,18 @@ const kinds = {calendar: "mood", moods: "mood"};
 document.addEventListener("click", async event => {
   const button = event.target.closest("[data-form]");
   if (!button || !last) return;
-  const {of: name, form} = button.dataset, spec = last.specs[name];
+  const {of: name, form} = button.dataset, spec = last.specs[name], {state} = last;
   const {from, through} = name === "calendar" ? last.calendar : state;
   const file = `${name}-by-${spec.bucket}-${dates.iso(from)}-to-${dates.iso(through)}.${form}`;
   button.disabled = true;
   try {
     if (form === "csv") {
-      const answer = await session.call(path(kinds[name] || name, from, through, spec.bucket),
-        {headers: {Accept: "text/csv"}});
+      const where = path(kinds[name] || name, from, through, spec.bucket, state);
+      const answer = await session.call(where, {headers: {Accept: "text/csv"}});
       if (!answer.ok) throw new Error(await session.saidOf(answer));
       pictures.save(await answer.blob(), file);
     } else {
-      const shown = `${who()}, ${spoken({from, through})}, by ${spec.bucket}, ${state.tz}`;
+      const shown = `${last.who}, ${spoken({from, through})}, by ${spec.bucket}, ${state.tz}`;
       const drawn = pictures.drawn(spec, at("title-" + name).textContent, shown,
         `Mindstream, complete up to ${last.as_of.slice(0, 19).replace("T", " ")} UTC`);
       pictures.save(form === "svg" ? pictures.svg(drawn) : await pictures.png(drawn), file);

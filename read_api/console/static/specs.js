@@ -32,10 +32,10 @@ const rolling = (points, size) => {
   return found;
 };
 
-/* All charts; `found` are the answers, `state` is what was asked for, and `shares` says whether
+/* All charts; `found` are the answers and the state that asked for them, `shares` says whether
    moods are shown as parts of a whole. */
-const all = (found, state, shares) => {
-  const {words, mood, activity, moodDays, entryDays} = found;
+const all = (found, shares) => {
+  const {state, words, mood, activity, moodDays, entryDays} = found;
   const bucket = state.bucket, labels = mood.points.map(each => each.bucket);
   const clock = dates.shown(state.tz), begun = labels.findLastIndex(each => each <= clock + ":99");
   const now = state.through >= dates.day(clock) ? begun : -1;
@@ -63,7 +63,7 @@ const all = (found, state, shares) => {
   const kept = TYPES.filter(type => sum(activity.points, point => point.by_type[type]));
   const perEntry = point => point.entries ? count(Math.round(point.words / point.entries)) : "–";
 
-  const mended = {
+  const felt = {
     ...common, form: "line", unit: "Score from −1 to +1", values: averages, mean: smooth,
     kinds: averages.map(kindOf), last: filled(mood.points.map(point => point.entries)),
     legend: [...(smooth ? [["k-mean", called + " average"]] : []), ...moodLegend,
@@ -85,7 +85,7 @@ const all = (found, state, shares) => {
     unit: shares ? "Share of entries with a mood" : "Entries with a mood",
     stacks: MOODS.map(name =>
       ({kind: "m-" + name, values: mood.points.map(point => point.moods[name])})),
-    last: mended.last, about: `How often each ${each}${open}`,
+    last: felt.last, about: `How often each ${each}${open}`,
     legend: MOODS.map(name =>
       ["m-" + name, worded(name), sum(mood.points, point => point.moods[name])]),
     tell: index => ({name: named(index), rows: some(mood.points[index].entries,
@@ -145,7 +145,7 @@ const all = (found, state, shares) => {
     head: ["Average", "Entries"],
     row: index => [score(moodDays.points[index].average_score), count(written[index])],
   };
-  return {mood: mended, calendar: days, moods: parted, words: counted("words", "k-words", "Words"),
+  return {mood: felt, calendar: days, moods: parted, words: counted("words", "k-words", "Words"),
     entries: counted("entries", "k-entries", "Entries"), activity: done};
 };
 return {all, sum, mean, kindOf, worded, MOODS};
