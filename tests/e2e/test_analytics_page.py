@@ -177,6 +177,14 @@ async def test_charts_are_saved_as_tables_and_pictures(tab: Page, up: Up, writer
     assert image.width == 2400
     assert len(image.getcolors(1 << 20) or []) > 20
     assert image.getpixel((5, 5)) == (255, 255, 255)
+
+    await tab.js("document.querySelector('#by-words').click()")
+    assert await text(tab, "#title-calendar") == "Calendar of words"
+    name, table = await saved(tab, "calendar", "csv")
+    assert name == "calendar-by-day-2025-04-01-to-2026-03-31.csv"
+    year = ASKED | {"from": "2025-04-01"}
+    same = writer.get("/v1/analytics/words", params=year, headers={"Accept": "text/csv"})
+    assert table == same.content
     assert tab.complaints == []
 
 

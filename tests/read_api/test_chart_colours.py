@@ -31,6 +31,7 @@ SIGHTS = {
 }  # fmt: skip
 MOODS = ("ecstatic", "happy", "neutral", "anxious", "sad", "angry", "empty")
 TYPES = ("created", "updated", "deleted", "viewed", "in", "out", "settings", "profile")
+WORDS = ("empty", "few", "some", "more", "most")
 LEAST = 0.11
 """In Oklab, where black and white are 1 apart; two neighbours of a rainbow of 12 are about 0.1."""
 
@@ -72,7 +73,7 @@ def oklab(colour: Colour) -> Colour:
 
 @pytest.mark.parametrize("sight", SIGHTS)
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("names", [MOODS, TYPES])
+@pytest.mark.parametrize("names", [MOODS, TYPES, WORDS])
 def test_no_two_colours_look_alike(names: tuple[str, ...], dark: bool, sight: str) -> None:
     sheet = FILES["analytics.css"].content.decode()
     light, after = sheet.split(':root[data-theme="dark"]')

@@ -13,7 +13,8 @@ const make = (name, kind, ...children) => {
 };
 const plural = (number, one, more = one + "s") => `${count(number)} ${number === 1 ? one : more}`;
 
-let me = null, state = null, last = null, turn = 0, ends = null, shares = false, timer = 0;
+let me = null, state = null, last = null, turn = 0, ends = null, timer = 0;
+let shares = false, byWords = null;
 const boxes = Object.fromEntries(CHARTS.map(name => [name, new charts.Chart(at("box-" + name),
   width => name === "mood" ? (width < 500 ? 240 : 300) : (width < 500 ? 220 : 250))]));
 
@@ -84,7 +85,7 @@ const long = seconds => {
   return `${count(Math.round(seconds / length))} ${unit}`;
 };
 const stamp = found => {
-  const all = [found.words, found.mood, found.activity, found.moodDays, found.entryDays];
+  const all = [found.words, found.mood, found.activity, found.moodDays, found.wordsOfDays];
   const oldest = all.reduce((a, b) => Date.parse(b.as_of) < Date.parse(a.as_of) ? b : a);
   const behind = Math.round((Date.parse(oldest.asked) - Date.parse(oldest.as_of)) / 1000);
   const local = new Intl.DateTimeFormat("en-GB", {timeZone: found.state.tz, day: "numeric",
@@ -118,13 +119,23 @@ const table = (name, spec) => {
     : [];
   at("numbers-" + name).querySelector(".scroll").replaceChildren(drawn, ...more);
 };
+const pressed = (yes, no, value) => {
+  at(yes).setAttribute("aria-pressed", value);
+  at(no).setAttribute("aria-pressed", !value);
+};
 const show = found => {
   const {state} = found;
-  last = {...found, specs: specs.all(found, shares), as_of: stamp(found)};
+  const moods = sum(found.moodDays.points, each => each.entries);
+  const written = sum(found.wordsOfDays.points, each => each.entries);
+  const ofWords = byWords ?? (written > 0 && !moods);  // nobody asked: what there is
+  pressed("by-words", "by-mood", ofWords);
+  last = {...found, ofWords, as_of: stamp(found),
+    specs: specs.all(found, {shares, byWords: ofWords})};
   for (const name of CHARTS) {
     const spec = last.specs[name];
     boxes[name].set(spec);
     at("sub-" + name).textContent = spec.about;
+    if (spec.title) at("title-" + name).textContent = spec.title;
     at("legend-" + name).replaceChildren(...spec.legend.map(([kind, label, total]) => {
       const item = make("li", "of " + kind, label);
       if (total !== undefined) item.append(make("span", "soft number", count(total)));
@@ -168,11 +179,11 @@ const renew = async () => {
     ends = Math.min(ends ?? through, through);
     const year = {from: dates.within(ends - 364), through: ends};
     const compared = state.span !== "all" && from - days >= dates.FIRST;
-    const [words, mood, activity, moodDays, entryDays, ...before] = await Promise.all([
+    const [words, mood, activity, moodDays, wordsOfDays, ...before] = await Promise.all([
       series("words", from, through, bucket), series("mood", from, through, bucket),
       series("activity", from, through, bucket),
       series("mood", year.from, year.through, "day"),
-      series("entries", year.from, year.through, "day"),
+      series("words", year.from, year.through, "day"),
       ...(compared ? [series("words", from - days, from - 1, "year"),
         series("mood", from - days, from - 1, "year")] : [])]);
     if (mine !== turn) return null;
@@ -180,7 +191,8 @@ const renew = async () => {
     at("fault-asked").hidden = true;
     at("tiles").hidden = at("charts").hidden = false;
     session.show("part");
-    show({state: {...state}, who: who(), words, mood, activity, moodDays, entryDays, calendar: year,
+    show({state: {...state}, who: who(), calendar: year,
+      words, mood, activity, moodDays, wordsOfDays,
       before: compared ? {words: before[0], mood: before[1]} : null});
   } catch (error) {
     if (mine !== turn) return null;
@@ -296,10 +308,12 @@ for (const [id, days] of [["earlier", -364], ["later", 364]]) {
 for (const [id, wanted] of [["as-counts", false], ["as-shares", true]]) {
   at(id).addEventListener("click", () => {
     shares = wanted;
-    at("as-shares").setAttribute("aria-pressed", shares);
-    at("as-counts").setAttribute("aria-pressed", !shares);
+    pressed("as-shares", "as-counts", shares);
     show(last);
   });
+}
+for (const [id, wanted] of [["by-mood", false], ["by-words", true]]) {
+  at(id).addEventListener("click", () => { byWords = wanted; show(last); });
 }
 for (const name of CHARTS) {
   at("numbers-" + name).addEventListener("toggle", event => {
@@ -308,7 +322,8 @@ for (const name of CHARTS) {
 }
 
 /* Files. The CSV is the API's own answer. */
-const kinds = {calendar: "mood", moods: "mood"};
+const kindOfFile = name => name === "calendar" ? (last.ofWords ? "words" : "mood")
+  : name === "moods" ? "mood" : name;
 document.addEventListener("click", async event => {
   const button = event.target.closest("[data-form]");
   if (!button || !last) return;
@@ -318,7 +333,7 @@ document.addEventListener("click", async event => {
   button.disabled = true;
   try {
     if (form === "csv") {
-      const where = path(kinds[name] || name, from, through, spec.bucket, state);
+      const where = path(kindOfFile(name), from, through, spec.bucket, state);
       const answer = await session.call(where, {headers: {Accept: "text/csv"}});
       if (!answer.ok) throw new Error(await session.saidOf(answer));
       pictures.save(await answer.blob(), file);

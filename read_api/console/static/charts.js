@@ -182,9 +182,9 @@ const calendar = (spec, width) => {
     const word = dates.MONTHS[at.month - 1].slice(0, 3);
     const row = Math.floor(y / tall);
     const label = at.month === 1 ? `${word} ${at.year}` : word;
-    const start = row * 1e6 + x;
-    if (start - before < 10 || x + label.length * 6.6 > width) return;
-    root.append(text(x, row * tall + 11, label, "tick"));
+    const from = Math.min(x, width - label.length * 6.6), start = row * 1e6 + from;
+    if (start - before < 8) return;
+    root.append(text(from, row * tall + 11, label, "tick"));
     before = start + label.length * 6.6;
   });
   return {root, place, hit: (px, py) => {

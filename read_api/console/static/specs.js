@@ -32,10 +32,32 @@ const rolling = (points, size) => {
   return found;
 };
 
-/* All charts; `found` are the answers and the state that asked for them, `shares` says whether
-   moods are shown as parts of a whole. */
-const all = (found, shares) => {
-  const {state, words, mood, activity, moodDays, entryDays} = found;
+/* The calendar: each day's mood, or in which quarter of the days its words are. */
+const dayMoods = ({moodDays, wordsOfDays}) => ({
+  title: "Mood calendar", about: "Every day in the colour of the mood nearest to its average",
+  kinds: moodDays.points.map((point, index) => point.entries ? kindOf(point.average_score)
+    : wordsOfDays.points[index].entries ? "m-none" : "m-empty"),
+  legend: [...MOODS.map(name => ["m-" + name, worded(name)]), ["m-none", "No mood"],
+    ["m-empty", "Nothing written"]],
+});
+const wordDays = ({wordsOfDays}) => {
+  const sorted = wordsOfDays.points.filter(point => point.entries).map(point => point.words)
+    .sort((a, b) => a - b);
+  const bounds = [.25, .5, .75].map(part => sorted[Math.floor(sorted.length * part)] ?? 0);
+  return {
+    title: "Calendar of words", about: "Every day by how much was written, in quarters of the days",
+    kinds: wordsOfDays.points.map(point => point.entries
+      ? "w-" + (1 + bounds.filter(bound => point.words > bound).length) : "m-empty"),
+    legend: [["m-empty", "Nothing written"],
+      ...bounds.map((bound, index) => ["w-" + (index + 1), `To ${count(bound)} words`]),
+      ["w-4", "More"]],
+  };
+};
+
+/* All charts; `found` are the answers and the state that asked for them. `shares` says whether
+   moods are shown as parts of a whole, `byWords` whether the calendar is of words. */
+const all = (found, {shares, byWords}) => {
+  const {state, words, mood, activity} = found;
   const bucket = state.bucket, labels = mood.points.map(each => each.bucket);
   const clock = dates.shown(state.tz), begun = labels.findLastIndex(each => each <= clock + ":99");
   const now = state.through >= dates.day(clock) ? begun : -1;
@@ -126,24 +148,20 @@ const all = (found, shares) => {
     row: index => [...kept.map(type => count(activity.points[index].by_type[type])),
       count(activity.points[index].events)],
   };
-  const written = moodDays.points.map((point, index) => entryDays.points[index]?.entries || 0);
   const days = {
-    form: "calendar", first: found.calendar.from, bucket: "day",
-    kinds: moodDays.points.map((point, index) =>
-      point.entries ? kindOf(point.average_score) : written[index] ? "m-none" : "m-empty"),
-    last: filled(written),
-    legend: [...moodLegend, ["m-none", "No mood"], ["m-empty", "Nothing written"]],
-    about: "Every day in the colour of the mood nearest to its average",
+    ...(byWords ? wordDays(found) : dayMoods(found)), form: "calendar", bucket: "day",
+    first: found.calendar.from, last: filled(found.wordsOfDays.points.map(point => point.entries)),
     tell: index => {
-      const point = moodDays.points[index];
-      return {name: dates.said(found.calendar.from + index, {week: true}), rows: written[index]
-        ? [[kindOf(point.average_score), point.entries ? "Average" : "No mood",
-          point.entries ? score(point.average_score) : ""],
-        ...moodRows(point), ["", "Entries", count(written[index])]]
+      const felt = found.moodDays.points[index], wrote = found.wordsOfDays.points[index];
+      return {name: dates.said(found.calendar.from + index, {week: true}), rows: wrote.entries
+        ? [felt.entries ? [kindOf(felt.average_score), "Average", score(felt.average_score)]
+          : ["m-none", "No mood", ""],
+        ...moodRows(felt), ["", "Entries", count(wrote.entries)], ["", "Words", count(wrote.words)]]
         : [["", "Nothing written", ""]]};
     },
-    head: ["Average", "Entries"],
-    row: index => [score(moodDays.points[index].average_score), count(written[index])],
+    head: ["Average", "Entries", "Words"],
+    row: index => [score(found.moodDays.points[index].average_score),
+      count(found.wordsOfDays.points[index].entries), count(found.wordsOfDays.points[index].words)],
   };
   return {mood: felt, calendar: days, moods: parted, words: counted("words", "k-words", "Words"),
     entries: counted("entries", "k-entries", "Entries"), activity: done};
