@@ -23,8 +23,8 @@ Share = Literal["awaited", "aside"]
 
 Body = Callable[[asyncio.Event], Awaitable[None]]
 
-NICE = 10
-"""By how much the process aside gives way to what people wait for."""
+NICE = 3
+"""By how much the process aside gives way to what people wait for: it must not come to a halt."""
 
 
 def run(body_of: Callable[[Share], Body], main: Callable[[Share, Body], int]) -> int:

@@ -38,6 +38,7 @@ from bootstrap.wiring.reacting import on_its_own_loop, reactor
 from bootstrap.wiring.write_side import WriteSide
 from commands.departure import Departed, ask_for_erasures
 from domain.operation import ERASURE, NewOperation
+from projections.engine.pages import PAGE
 from projections.engine.runner import Runner
 from projections.ops.audit import cutoff
 from workers.broker import NAMESPACE, QUEUE, Offers, OnLoop, redis_broker, work
@@ -52,6 +53,8 @@ from workers.scheduler import schedule
 
 SWITCH = 0.001
 """Seconds after which one of a projector's threads lets another one go on."""
+PAGE_ASIDE = 1_000
+"""Events at once of what is dear to fold: however busy the machine, it shows that it goes on."""
 SPARE_THREADS = 4
 """Threads of a worker beyond those of long work."""
 
@@ -74,23 +77,25 @@ async def projector(settings: Settings, stop: asyncio.Event, share: Share | None
     AUDIT.keep_days = settings.audit_retention_days
     ours = [view for view in VIEWS if view.store != "timeseries"]
     inside = [view for view in ours if view.outside is None]
-    awaited = (dsn, PostgresSource, [one for one in inside if not one.with_metadata | one.apart])
+    shown = [view for view in inside if not view.with_metadata | view.apart]
+    awaited = (dsn, PostgresSource, shown, PAGE)
     # On threads of their own, since each of them waits for something else.
     aside = (
-        (dsn, SourceWithMetadata, [one for one in inside if one.with_metadata]),
-        (dsn, PostgresSource, [one for one in inside if one.apart]),
+        (dsn, SourceWithMetadata, [view for view in inside if view.with_metadata], PAGE_ASIDE),
+        (dsn, PostgresSource, [view for view in inside if view.apart], PAGE_ASIDE),
         # A store that is away holds up nobody else.
-        (dsn, PostgresSource, [one for one in ours if one.outside is not None]),
+        (dsn, PostgresSource, [view for view in ours if view.outside is not None], PAGE_ASIDE),
         (
             series_dsn_of(settings) or dsn,
             PostgresSource,
-            [one for one in VIEWS if one.store == "timeseries"],
+            [view for view in VIEWS if view.store == "timeseries"],
+            PAGE_ASIDE,
         ),
     )
     work = {"awaited": (awaited,), "aside": aside, None: (awaited, *aside)}[share]
     runners = [
-        Runner(rows, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT)
-        for rows, source, views in work
+        Runner(rows, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT, page=page)
+        for rows, source, views, page in work
         if views
     ]
     if len(runners) > 1:
