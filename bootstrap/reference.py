@@ -26,8 +26,10 @@ from domain.event import Event, type_of, upcasters
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
 _NOTE = "<!-- Made by `make reference`. What is wrong here is wrong in the code. -->\n\n"
-_METRICS = {"Counter", "Gauge", "Histogram", "Summary"}
+_METRICS = {"Counter", "Gauge", "Histogram", "Metric", "Summary"}
 _FAMILIES = {f"{kind}MetricFamily": kind for kind in _METRICS}
+_SHORTER = {f"{dash}{kind.lower()}": kind for kind in _METRICS for dash in ("", "_")}
+"""Functions of a module that make one, and take labels one by one."""
 _PARTS = ("adapters", "bootstrap", "projections", "read_api", "workers", "write_api")
 _WIDTH = 96
 
@@ -61,6 +63,7 @@ def metrics() -> list[Metric]:
         metric
         for part in _PARTS
         for path in sorted((ROOT / part).rglob("*.py"))
+        if path.name != "reference.py"
         for metric in _declared(ast.parse(path.read_text(encoding="utf-8")), path)
     }
     return sorted(found)
@@ -171,21 +174,36 @@ def _metrics() -> Iterator[str]:
 
 
 def _declared(tree: ast.AST, path: Path) -> Iterator[Metric]:
+    within = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name in _SHORTER
+        for inner in ast.walk(node)
+    }
     for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
             continue
-        kind = _FAMILIES.get(node.func.id, node.func.id)
-        if kind not in _METRICS or len(node.args) < 2:
+        maker, given = node.func.id, node.args
+        kind = _FAMILIES.get(maker) or _SHORTER.get(maker, maker)
+        if kind not in _METRICS or len(given) < 2 or id(node) in within:
             continue  # collections.Counter takes one thing to count
-        try:
-            given = [ast.literal_eval(argument) for argument in node.args[:3]]
-            named = {word.arg: word.value for word in node.keywords}
-            labels = ast.literal_eval(named["labels"]) if "labels" in named else given[2:]
-        except ValueError:
-            raise ValueError(f"{path}:{node.lineno}: a metric with a name that is made") from None
-        labels = labels[0] if labels and isinstance(labels[0], list | tuple) else labels
-        name = given[0] if kind != "Counter" else f"{given[0].removesuffix('_total')}_total"
-        yield Metric(name, kind, tuple(labels), _paragraph(given[1]))
+        texts = [str(each.value) for each in given if isinstance(each, ast.Constant)]
+        if len(texts) < 2:
+            raise ValueError(f"{path}:{node.lineno}: a metric with a name that is made")
+        name, says = texts[:2]
+        named = {word.arg: word.value for word in node.keywords}
+        labels: Any
+        if "labels" in named:
+            labels = ast.literal_eval(named["labels"])
+        elif maker in _SHORTER:
+            labels = texts[2:]
+        else:
+            labels = ast.literal_eval(given[2]) if len(given) > 2 else ()
+        if kind == "Metric":
+            kind, labels = labels, ()
+        if kind == "Counter":
+            name = f"{name.removesuffix('_total')}_total"
+        yield Metric(name, kind, tuple(labels), _paragraph(says))
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:

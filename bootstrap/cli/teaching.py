@@ -29,6 +29,14 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "services": (
         ("mindstream services --json | jq -r .write_dsn", "an address, for another program"),
     ),
+    "restart": (
+        ("mindstream restart", "every process, for a new version; no request fails"),
+        ("mindstream restart read-api gateway", "only these"),
+    ),
+    "pg": (
+        ("mindstream pg pg_dump --format=custom --file=mindstream.dump", "while everything runs"),
+        ("mindstream pg pg_restore --list mindstream.dump", "what is in it"),
+    ),
     "psql": (
         ("mindstream psql", "as the owner, whom row-level security does not bind"),
         ("mindstream psql --role read -c 'SELECT count(*) FROM journal_entries'", "as the API"),
@@ -72,6 +80,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "with the wrapped keys of people, in a file of their own",
         ),
     ),
+    "events check": (("mindstream events check archive.jsonl", "whole and unchanged?"),),
     "events import": (
         ("mindstream events import archive.jsonl --keys archive.keys", "into an empty store"),
     ),

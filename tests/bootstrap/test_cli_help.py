@@ -53,7 +53,7 @@ def test_an_example_is_understood_as_it_stands(
 
 
 def test_what_prints_prints_json_and_what_asks_takes_yes() -> None:
-    without_json = {"run", "psql", "completion"}
+    without_json = {"run", "psql", "pg", "completion"}
     options = {
         name: {flag for option in command.params for flag in option.opts}
         for name, command in COMMANDS.items()
