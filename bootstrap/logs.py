@@ -19,7 +19,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from traceback import extract_tb
 from types import TracebackType
@@ -132,6 +132,14 @@ def configure(level: str, process: str, stream: TextIO | None = None) -> None:
     threading.excepthook = _tell_uncaught_in_thread
 
 
+_beside: list[Callable[[], Mapping[str, str]]] = []
+
+
+def tell_beside(told: Callable[[], Mapping[str, str]]) -> None:
+    """Have each line say at its top what this gives: of a trace, ``trace_id`` and ``span_id``."""
+    _beside[:] = [told]
+
+
 class _Shape:
     """The last step before a line is written: everything into its place, or masked."""
 
@@ -160,6 +168,8 @@ class _Shape:
             "service": self._service,
             "message": scrubbed(message),
         }
+        for beside in _beside:
+            line.update(beside())
         if "func_name" in event:
             event["function"] = event.pop("func_name")
         if "lineno" in event:

@@ -25,7 +25,7 @@ import setproctitle
 import structlog
 import uvloop
 
-from bootstrap import logs, metrics, pair
+from bootstrap import logs, metrics, pair, tracing
 from bootstrap.places import Places, addresses
 from bootstrap.services import connected
 from bootstrap.settings import Settings
@@ -84,6 +84,7 @@ def run(role: str, name: str, settings: Settings, listener: int | None = None) -
     """
     # What a role that ends by itself prints is its result, a password perhaps: no log's business.
     logs.configure(settings.log_level, name, sys.stderr if role in ONCE else None)
+    tracing.prepare(settings)
     places = Places(settings.home)
     places.prepare()
     _allow_open_files(4 * CONNECTIONS)
@@ -94,6 +95,7 @@ def run(role: str, name: str, settings: Settings, listener: int | None = None) -
     if role == "projector":
         return _projector(name, settings, places)
     metrics.serve(places, name, settings.metrics_address)
+    tracing.begin(settings, role, name)
     if role == "worker":
         places.say_ready(name)
         return _worker(settings)
@@ -123,7 +125,7 @@ def _body(
     # Of several processes each takes the socket of its own name.
     address = given[0] if len(given) == 1 else f"unix:{places.api_socket(name)}"
     make = wiring().write_api_app if role == "write-api" else wiring().read_api_app
-    return lambda stop: serve(make(settings), address, stop, ready)
+    return lambda stop: serve(tracing.application(settings, make(settings)), address, stop, ready)
 
 
 async def serve(
@@ -257,6 +259,7 @@ def _projector(name: str, settings: Settings, places: Places) -> int:
         process = name if share == "awaited" else f"{name}-{share}"
         logs.configure(settings.log_level, process)
         metrics.serve(places, process, settings.metrics_address if share == "awaited" else None)
+        tracing.begin(settings, "projector", process)
         if share == "awaited":
             places.say_ready(name)
         else:

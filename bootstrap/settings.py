@@ -204,6 +204,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         _says("HOST:PORT where a role that is run alone gives its metrics; unset: the gateway's"),
     ] = None
+    otlp_endpoint: Annotated[
+        str | None,
+        _says("Collector of traces by OTLP over HTTP, such as http://host:4318; unset: no traces"),
+    ] = None
+    otlp_ratio: Annotated[
+        Annotated[float, msgspec.Meta(ge=0, le=1)], _says("Share of the traces that are kept")
+    ] = 1.0
     rebuild_changed_projections: Annotated[
         bool, _says("Rebuild a view by itself when its version has changed; else it waits")
     ] = False
@@ -483,6 +490,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "search_url": url("http://", "https://"),
     "github_url": url("http://", "https://"),
     "model_url": url("http://", "https://"),
+    "otlp_endpoint": url("http://", "https://"),
     "s3_endpoint_url": url("http://", "https://"),
     "public_url": url("http://", "https://"),
     "smtp_url": url("smtp://", "smtps://"),

@@ -23,6 +23,7 @@ from adapters.event_store.source import PostgresSource
 from adapters.insight_views import append_views
 from adapters.oversight import PostgresOversight
 from adapters.statuses import Statuses
+from bootstrap import tracing
 from bootstrap.engine import DirectEngine
 from bootstrap.pair import Share
 from bootstrap.search import place
@@ -93,8 +94,12 @@ async def projector(settings: Settings, stop: asyncio.Event, share: Share | None
         ),
     )
     work = {"awaited": (awaited,), "aside": aside, None: (awaited, *aside)}[share]
+    traced = tracing.projections(settings, dsn, PROJECT)
+    tell = None if traced is None else traced.told
     runners = [
-        Runner(rows, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT, page=page)
+        Runner(
+            rows, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT, page=page, tell=tell
+        )
         for rows, source, views, page in work
         if views
     ]
@@ -117,6 +122,8 @@ async def projector(settings: Settings, stop: asyncio.Event, share: Share | None
             stopping.cancel()
         await asyncio.gather(*working)
     threads.shutdown()
+    if traced is not None:
+        traced.close()
 
 
 async def scheduler(settings: Settings, stop: asyncio.Event) -> None:

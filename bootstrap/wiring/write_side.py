@@ -18,14 +18,12 @@ import commands.tenants  # noqa: F401
 from adapters.attempts import RedisAttempts
 from adapters.credentials import PostgresCredentials
 from adapters.departures import PostgresDepartures
-from adapters.event_store.store import PostgresEventStore
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.inspection import Inspector
 from adapters.keys import PostgresKeys
 from adapters.mail_tokens import PostgresMailTokens
 from adapters.models.asked import MoodsAsked
 from adapters.models.tone import infer
-from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresCare
 from adapters.passwords import ArgonPasswords
 from adapters.postgres.pipeline import Pipeline
@@ -33,11 +31,11 @@ from adapters.postgres.signals import Signals
 from adapters.second_factor import PostgresSeeds
 from adapters.tokens import SignedTokens
 from adapters.uploads import PostgresUploads
+from bootstrap import tracing
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import WRITE, SeriesStore, cache_of, write_dsn_of
 from bootstrap.wiring.keys import sealer_of
 from bootstrap.wiring.objects import files_of
-from commands.bus import Bus
 from commands.github import GithubLogins
 from commands.journal_attachments import Attaching
 from commands.logins import Logins
@@ -57,10 +55,10 @@ class WriteSide:
         self.sealer = sealer_of(settings)
         self.keys = SubjectKeys(self.sealer)
         self.signals = Signals(self.reads, self.cache)
-        self.store = PostgresEventStore(
+        self.store = tracing.event_store(settings)(
             self.reads, self.writes, self.sealer, self.signals.appended, self.keys
         )
-        self.bus = Bus(self.store)
+        self.bus = tracing.bus(settings)(self.store)
         self.moods = MoodsAsked(self.store, infer)
         self.credentials = PostgresCredentials(self.reads, self.sealer)
         self.api_keys = PostgresKeys(self.reads)
@@ -74,7 +72,7 @@ class WriteSide:
         self.mail_tokens = PostgresMailTokens(self.reads, self.sealer)
         self.tokens = SignedTokens(self.credentials, new_id=uuid7)
         self.bulk = Pipeline(dsn, role=WRITE)  # pieces of imports must hold up nobody
-        self.operations = PostgresOperations(self.bulk, self.sealer)
+        self.operations = tracing.operations(settings)(self.bulk, self.sealer)
         self.series = SeriesStore(settings)
         self.care = PostgresCare(self.bulk, elsewhere=self.series.elsewhere)
         self.files = files_of(settings, self.sealer, self.keys, self.bulk)

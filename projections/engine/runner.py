@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -48,6 +48,9 @@ HEAD_GOOD = 0.2
 MAX_BACKOFF = 10.0
 """Seconds at most between two tries of a view that fails."""
 CHANNEL = "mindstream_projected"
+Told = Callable[[Sequence[tuple[str, Container[str], int]], int, int, float], None]
+"""Is told of each batch that committed: of each view its name, its topics and how many events it
+folded; the positions after which and up to which; and seconds."""
 
 
 class Fenced(Exception):
@@ -104,7 +107,9 @@ class Runner:
         *,
         role: str = "mindstream_project",
         page: int = PAGE,
+        tell: Told | None = None,
     ) -> None:
+        self._tell = tell
         self._dsn = dsn
         self._role = role
         self._source = source
@@ -331,6 +336,9 @@ class Runner:
                     users = None if users is None or touched is None else users | touched
             notify(connection, to, {turn.state.view.name: turn.told() for turn in turns}, users)
         seconds = time.perf_counter() - started
+        if self._tell is not None:
+            views = [(each.view.name, each.topics, counts[each.view.name]) for each, _ in turns]
+            self._tell(views, behind, to, seconds)
         for turn in turns:
             turn.moved(to)
             state = turn.state
