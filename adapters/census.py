@@ -9,6 +9,7 @@ what is not known any more must not look as if it were still so.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
@@ -87,6 +88,7 @@ class _Gauges:
         self.oldest = gauge(
             "mindstream_operations_oldest_seconds", "Age of the oldest under way", "kind", "state"
         )
+        self.server = (self.connections, self.connections_max, self.size, self.kept)
         self._of_now = (
             self.lag_events,
             self.lag_seconds,
@@ -101,6 +103,8 @@ class _Gauges:
         """Tell nothing of what is not known any more."""
         for each in self._of_now:
             each.clear()
+        for one in self.server:
+            one.set(math.nan)
 
 
 class Census:
@@ -148,10 +152,9 @@ class Census:
         )
         found = await self._statuses.all()
         told = self._told
-        gauges = (told.connections, told.connections_max, told.size, told.kept)
-        for gauge, value in zip(gauges, server, strict=True):
-            gauge.set(value)
         told.forget()
+        for gauge, value in zip(told.server, server, strict=True):
+            gauge.set(value)
         for each in found:
             told.lag_events.labels(each.name).set(each.gap_events)
             told.lag_seconds.labels(each.name).set(each.gap_seconds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
 from typing import Any, cast
@@ -21,6 +22,7 @@ from prometheus_client import REGISTRY
 from yarl import URL
 
 from adapters.http.context import new_request_id
+from adapters.http.metrics import HttpMetrics
 from adapters.http.problems import Problem, retry_after
 from bootstrap import metrics
 from bootstrap.connections import OWN_HEADERS, Connection, Server, answer_of
@@ -72,6 +74,8 @@ class Gateway:
         self._endless: set[aiohttp.ClientResponse] = set()
         self._sockets: set[web.WebSocketResponse] = set()
         self._ending = False
+        self.own = HttpMetrics("gateway")
+        """Answers that no API gave, since none could; others are counted where they come from."""
 
     async def open(self) -> None:
         """Make the connection pools."""
@@ -94,6 +98,7 @@ class Gateway:
         request_id = new_request_id(
             request.headers.get("X-Request-Id", "").encode("utf-8", "replace") or None
         )
+        began = time.perf_counter()
         try:
             if not request.raw_path.startswith("/"):
                 raise Problem("MALFORMED_REQUEST", "The target must be a path.")
@@ -104,10 +109,13 @@ class Gateway:
                 return await self._tunnel(request, upstream, request_id)
             return await self._forward(request, upstream)
         except Problem as problem:
-            return answer_of(problem, request.path, request_id)
+            own = problem
         except UnicodeError:
-            unreadable = Problem("MALFORMED_REQUEST", "A header is not text.")
-            return answer_of(unreadable, request.path, request_id)
+            own = Problem("MALFORMED_REQUEST", "A header is not text.")
+        if own.status >= 500:
+            method = request.method if request.method in hdrs.METH_ALL else "OTHER"
+            self.own.observe(method, "-", own.status, time.perf_counter() - began)
+        return answer_of(own, request.path, request_id)
 
     async def _metrics(self, request_id: str) -> web.Response:
         body = await metrics.collect(self._places, "gateway")
@@ -311,6 +319,7 @@ async def serve(
     """
     gateway = Gateway(settings, Places(settings.home))
     Machine(settings.home, REGISTRY)
+    REGISTRY.register(gateway.own)
     await gateway.open()
     server = Server(gateway.handle, access_log=None, keepalive_timeout=IDLE_SECONDS)
     # Answers under way get that long in haste; in good order they have been waited for.

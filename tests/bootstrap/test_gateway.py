@@ -173,6 +173,10 @@ async def test_a_write_that_kills_its_api_is_not_repeated(
     assert answer.headers["X-Request-Id"] == problem["requestId"]
     assert (problem["code"], problem["status"], problem["success"]) == ("UNAVAILABLE", 503, False)
     assert problem["instance"] == "/crash"
+    # No API could count it.
+    async with client.get("/metrics") as metrics:
+        counted = 'http_requests_total{process="gateway",method="POST",route="-",'
+        assert f'{counted}service="gateway",status="503"}} 1.0' in await metrics.text()
     async with client.post("/v1/x") as answer:
         assert answer.status == 200
         assert (await answer.json())["pid"] == up.processes()["write-api"]["pid"]
