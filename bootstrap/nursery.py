@@ -32,7 +32,7 @@ import setproctitle
 
 from bootstrap import children
 from bootstrap.children import Command, Running
-from bootstrap.settings import inherited, take_over
+from bootstrap.settings import inherited, load, take_over
 
 PROGRAM = (sys.executable, "-m", "bootstrap.cli")
 """What every command begins with that is started here."""
@@ -202,8 +202,9 @@ def _main(asked: socket.socket) -> None:
 
 
 def _import_all() -> None:
-    from bootstrap import cli, roles  # noqa: PLC0415 - what takes the time
+    from bootstrap import cli, roles, tracing  # noqa: PLC0415 - what takes the time
 
+    tracing.prepare(load())
     cli.build()
     for name in ("bootstrap.gateway", "granian.server.embed"):
         importlib.import_module(name)
