@@ -8,8 +8,8 @@ SHELL := /bin/sh
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Two lanes: what starts whole systems beside everything else (tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+# Three lanes, of which those with whole systems mostly wait (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 BENCH ?=
 ARGS ?=
 

@@ -23,16 +23,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-SYSTEMS = ("tests/adapters/search/", "tests/bootstrap/", "tests/e2e/", "tests/faults/")
-"""Folders whose tests start, kill and time whole systems: one lane, one after the other."""
+LANES = ("killing", "serving", "starting", "storing")
+"""Those that last begin first: systems that are treated badly, the one that tests share, how
+systems begin and end, and stores. What else there is fills up, module by module."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Part the tests between the processes of a parallel run: a module's stay together."""
+    lanes = {item.path: _lane(item) for item in items}
     for item in items:
-        path = item.path.relative_to(item.config.rootpath).as_posix()
-        lane = "systems" if path.startswith(SYSTEMS) else path
-        item.add_marker(pytest.mark.xdist_group(lane))
+        if item.path.parent.name == "e2e" and (
+            "rough" in getattr(item, "fixturenames", ()) or item.get_closest_marker("faults")
+        ):
+            lanes[item.path] = "killing"
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(lanes[item.path]))
+    first = {lane: number for number, lane in enumerate(LANES)}
+    items.sort(key=lambda item: first.get(lanes[item.path], len(LANES)))
+
+
+def _lane(item: pytest.Item) -> str:
+    path = item.path.relative_to(item.config.rootpath).as_posix()
+    if path.startswith(("tests/e2e/", "tests/bootstrap/")):
+        return "serving" if path.startswith("tests/e2e/") else "starting"
+    return "storing" if path.startswith(("tests/adapters/search/", "tests/faults/")) else path
 
 
 @pytest.fixture(scope="session")
