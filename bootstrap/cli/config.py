@@ -9,9 +9,15 @@ from bootstrap import cli
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    config = typer.Typer(help="What can be set, and how it is set now.", no_args_is_help=True)
+    config = typer.Typer(help="What can be set, and how it is set now. Alone: `config show`.")
+    config.callback(invoke_without_command=True)(_config)
     config.command(name="show")(show)
     app.add_typer(config, name="config")
+
+
+def _config(context: typer.Context, json: cli.Json = False) -> None:
+    if context.invoked_subcommand is None:
+        show(json)
 
 
 def show(json: cli.Json = False) -> None:

@@ -18,7 +18,8 @@ def demo(json: cli.Json = False) -> None:
 
     from bootstrap import wiring
 
-    login = asyncio.run(wiring.demo(cli.settings(servers=True)))
+    with cli.err.status("writing diaries"):
+        login = asyncio.run(wiring.demo(cli.settings(servers=True)))
     if login is None:
         cli.fail("There are people in this store already; a demo would mix with them.", cli.REFUSED)
     if json:

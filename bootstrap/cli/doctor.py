@@ -46,10 +46,11 @@ def _show(findings: list[Finding]) -> None:
         ("CHECK", "STATE", "DETAIL"),
         [(found.check, _MARKS[found.state], found.detail) for found in findings],
     )
-    advised = [found for found in findings if found.remedy is not None]
-    if not advised:
-        cli.out.print("\nNothing is wrong.")
-        return
-    cli.out.print("\nWhat to do:")
-    for found in advised:
-        cli.out.print(f"  {found.check}: {found.remedy}", markup=False)
+    # One cause may show in many places, and is to be mended once.
+    advice: dict[str, list[str]] = {}
+    for found in findings:
+        if found.remedy is not None:
+            advice.setdefault(found.remedy, []).append(found.check)
+    cli.out.print("\nWhat to do:" if advice else "\nNothing is wrong.")
+    for remedy, checks in advice.items():
+        cli.out.print(f"  {', '.join(checks)}:\n    {remedy}", markup=False)

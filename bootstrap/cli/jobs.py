@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from bootstrap.operators import Desk
     from domain.operation import Operation
 
-jobs = typer.Typer(
-    no_args_is_help=True, help="Long work: imports, exports, rebuilds, erasures, insights."
-)
+jobs = typer.Typer(help="Long work: imports, exports, rebuilds, erasures. Alone: `jobs list`.")
 STATES = ("pending", "running", "succeeded", "failed", "cancelled")
 Job = Annotated[UUID, typer.Argument(help="The job's id, as `jobs list` shows it.")]
 
@@ -33,16 +31,30 @@ def _states() -> list[str]:
     return list(STATES)
 
 
+OfState = Annotated[
+    str | None, typer.Option("--state", help=f"{', '.join(STATES)}.", autocompletion=_states)
+]
+OfKind = Annotated[
+    str | None, typer.Option("--kind", help="Only of this kind, such as journal.import.")
+]
+AtMost = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+
+
+@jobs.callback(invoke_without_command=True)
+def _jobs(
+    context: typer.Context,
+    state: OfState = None,
+    kind: OfKind = None,
+    limit: AtMost = 50,
+    json: cli.Json = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        list_(state, kind, limit, json)
+
+
 @jobs.command(name="list")
 def list_(
-    state: Annotated[
-        str | None, typer.Option(help=f"{', '.join(STATES)}.", autocompletion=_states)
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="Only of this kind, such as journal.import.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    json: cli.Json = False,
+    state: OfState = None, kind: OfKind = None, limit: AtMost = 50, json: cli.Json = False
 ) -> None:
     """List jobs of everybody, newest first."""
     from projections.oversight import OperationFilter

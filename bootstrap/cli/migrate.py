@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from bootstrap import cli
+
+if TYPE_CHECKING:
+    from bootstrap.database import Migration
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +40,7 @@ def migrate(
         if status:
             done = known
         elif direction == "up":
-            done = [m for m in known if not m.applied] if dry_run else database.migrate(dsn)
-            if series is not None and not dry_run:
-                database.migrate(series)
+            done = [m for m in known if not m.applied] if dry_run else _applied(dsn, series)
         else:
             newest = [m for m in known if m.applied][-1:]
             if newest and not dry_run:
@@ -64,6 +65,16 @@ def migrate(
         if not done:
             cli.out.print("nothing to do")
         _tell_form(series or dsn)
+
+
+def _applied(dsn: str, series: str | None) -> list[Migration]:
+    from bootstrap import database
+
+    with cli.err.status("migrating"):
+        done = database.migrate(dsn)
+        if series is not None:
+            database.migrate(series)
+    return done
 
 
 def _tell_form(dsn: str) -> None:

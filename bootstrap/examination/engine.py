@@ -120,7 +120,8 @@ def projection(status: ProjectionStatus) -> Finding | None:
     if status.status == "stalled":
         if status.blocked_by:
             one = status.blocked_by[0]
-            detail = f"stalled, {behind}: session {one['pid']} holds a lock it needs"
+            what = (one["query"] or "")[:80]
+            detail = f"stalled, {behind}: session {one['pid']} holds a lock it needs ({what})"
             return failed(
                 check, detail, f"end that session: SELECT pg_terminate_backend({one['pid']})"
             )

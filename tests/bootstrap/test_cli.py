@@ -73,6 +73,7 @@ def test_config_show_names_every_setting(up: Up) -> None:
     as_json = json.loads(up.cli("config", "show", "--json").stdout)
 
     assert {field["name"] for field in as_json} == set(Settings.__struct_fields__)
+    assert json.loads(up.cli("config", "--json").stdout) == as_json
     for field in as_json:
         assert field["variable"] in shown.stdout
 

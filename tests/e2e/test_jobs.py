@@ -30,6 +30,8 @@ def test_jobs_are_listed_shown_and_waited_for(up: Up) -> None:
     assert up.cli("projections", "verify", "journal.tags").returncode == 0
     listed = json.loads(up.cli("jobs", "list", "--kind", "projection.verify", "--json").stdout)
     [newest, *_] = listed
+    alone = json.loads(up.cli("jobs", "--kind", "projection.verify", "--json").stdout)
+    assert [each["id"] for each in alone] == [each["id"] for each in listed]
     assert (newest["kind"], newest["state"]) == ("projection.verify", "succeeded")
 
     shown = up.cli("jobs", "show", newest["id"])
