@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry: from a request through its command and append to projections and jobs.
+"""Traces by OpenTelemetry: from a request through command and append to all that comes of it.
 
 A trace is found by its correlation id alone: trace and root span have ids that follow from it, so
 that a projector or a worker, on whatever machine, adds its spans to the trace of the request that
@@ -19,6 +19,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Container,
+    Iterable,
     Iterator,
     Mapping,
     MutableMapping,
@@ -27,7 +28,7 @@ from collections.abc import (
 from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -49,7 +50,9 @@ from adapters.operations import PostgresOperations
 from commands.bus import Bus, Outcome
 from commands.ports import Append, Committed, Context
 from domain.errors import DomainError
+from domain.event import Recorded
 from domain.operation import Claimed, Failure
+from domain.reaction import Effect
 
 log = structlog.get_logger()
 
@@ -293,6 +296,45 @@ class TracedOperations(PostgresOperations):
             if code is not None:
                 span.set_attribute("error.type", code)
         span.end()
+
+
+class Reacting(Protocol):
+    """A reaction: ``workers.reactions.Reaction``."""
+
+    @property
+    def name(self) -> str:
+        """Its permanent name."""
+        ...
+
+    async def react(self, recorded: Recorded, key: UUID) -> Effect | None:
+        """Do it."""
+        ...
+
+
+def tell_of(reactions: Iterable[Reacting]) -> None:
+    """Have these reactions tell of each event that they are given."""
+    for reaction in reactions:
+        # Over the instance's own method: what it is besides stays as it is.
+        object.__setattr__(reaction, "react", _told(reaction.name, reaction.react))
+
+
+def _told(
+    name: str, react: Callable[[Recorded, UUID], Awaitable[Effect | None]]
+) -> Callable[[Recorded, UUID], Awaitable[Effect | None]]:
+    async def traced(recorded: Recorded, key: UUID) -> Effect | None:
+        assert recorded.metadata is not None, "reactions read events with their metadata"
+        around = current.attach(beneath(recorded.metadata.correlation_id))
+        try:
+            with _span(f"reaction {name}", {"mindstream.position": recorded.position}) as span:
+                effect = await react(recorded, key)
+                span.set_attribute(
+                    "mindstream.outcome", "nothing" if effect is None else effect.did
+                )
+                return effect
+        finally:
+            current.detach(around)
+
+    return traced
 
 
 class TracedProjections:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bootstrap import logs
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from adapters.operations import PostgresOperations
     from adapters.tracing import TracedProjections
     from commands.bus import Bus
+    from workers.reactions import Reaction
 
 PATIENCE = 3.0
 """Seconds that the collector has for a batch of spans."""
@@ -96,6 +98,15 @@ def application(settings: Settings, app: Any) -> Any:
     from adapters.tracing import TracedApp  # noqa: PLC0415
 
     return TracedApp(app)
+
+
+def tell_of(settings: Settings, reactions: Sequence[Reaction]) -> Sequence[Reaction]:
+    """The reactions, which tell of what they do."""
+    if settings.otlp_endpoint is not None:
+        from adapters import tracing  # noqa: PLC0415
+
+        tracing.tell_of(reactions)
+    return reactions
 
 
 def projections(settings: Settings, dsn: str, role: str) -> TracedProjections | None:

@@ -19,6 +19,7 @@ from adapters.mail.folder import FolderMail
 from adapters.mail.smtp import SmtpMail
 from adapters.pictures import Pictures
 from adapters.reactions import PostgresLedger
+from bootstrap import tracing
 from bootstrap.places import Places
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import PROJECT, write_dsn_of
@@ -89,7 +90,8 @@ async def reactor(settings: Settings, stop: asyncio.Event) -> None:
             return
         keys = subject_keys_of(settings)
         source = SourceWithMetadata(write_dsn_of(settings), role=PROJECT, keys=keys)
-        await Reactor(ledger_of(settings), source, reactions_of(side)).run(stop)
+        reactions = tracing.tell_of(settings, reactions_of(side))
+        await Reactor(ledger_of(settings), source, reactions).run(stop)
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -23,6 +26,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from adapters import tracing
 from adapters.tracing import TracedApp, TracedProjections, ids_of
 from bootstrap import logs
+from domain.event import Metadata, Recorded
+from domain.reaction import Effect
 from projections.engine.runner import Runner
 from tests.support import journal_stack
 from tests.support.journal_stack import Stack, running_stack
@@ -170,6 +175,36 @@ async def test_health_is_not_traced_and_a_strange_request_id_is_replaced(
     given = answer.headers["x-request-id"]
     assert given.startswith("req_")
     assert "GET /v1/journal/tags" in of(spans, given)
+
+
+class Writing:
+    name = "test.letters"
+
+    async def react(self, recorded: Recorded, key: UUID) -> Effect | None:
+        if recorded.position == 2:
+            raise ValueError("who it was about")
+        return Effect(did="wrote", id=str(key)) if recorded.position else None
+
+
+async def test_a_reaction_is_in_the_trace_of_what_it_reacts_to(
+    spans: InMemorySpanExporter,
+) -> None:
+    spans.clear()
+    letters = Writing()
+    tracing.tell_of([letters])
+    about = Metadata(event_id=uuid4(), correlation_id="req_react", causation_id=None, actor="a")
+    for position in (0, 1, 2):
+        event = cast("Recorded", SimpleNamespace(position=position, metadata=about))
+        with contextlib.suppress(ValueError):
+            await letters.react(event, uuid4())
+
+    trace_id, root_id = ids_of("req_react")
+    told = spans.get_finished_spans()
+    assert [(_id(span)[0], parent(span)) for span in told] == [(trace_id, root_id)] * 3
+    outcomes = [dict(span.attributes or {}).get("mindstream.outcome") for span in told]
+    assert outcomes == ["nothing", "wrote", None]
+    assert "who it was about" not in told[2].to_json()
+    assert trace.get_current_span().get_span_context().is_valid is False
 
 
 def test_a_large_batch_gets_one_span_and_not_thousands(
