@@ -8,12 +8,15 @@ their own.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
+
+T = TypeVar("T")
 
 
 class Machine(Collector):
@@ -30,15 +33,15 @@ class Machine(Collector):
         memory = psutil.virtual_memory()
         yield _gauge("cpu_utilization_percent", "Since it was last asked", psutil.cpu_percent())
         yield _gauge("memory_utilization_percent", "Of the machine's memory", memory.percent)
-        disk = psutil.disk_io_counters()
-        if disk is not None:  # a container may not see any
+        disk = _seen(psutil.disk_io_counters)
+        if disk is not None:
             done = CounterMetricFamily(
                 "disk_io_operations", "Done by the machine's disks", labels=("direction",)
             )
             done.add_metric(("read",), disk.read_count)
             done.add_metric(("write",), disk.write_count)
             yield done
-        network = psutil.net_io_counters()
+        network = _seen(psutil.net_io_counters)
         if network is not None:
             # Of no type: a counter would have to be called otherwise.
             sent = Metric("network_bytes_transmitted", "By all of its interfaces", "unknown")
@@ -51,6 +54,14 @@ class Machine(Collector):
     def describe(self) -> Iterator[Metric]:
         """Nothing is asked before somebody wants to know."""
         return iter(())
+
+
+def _seen(look: Callable[[], T | None]) -> T | None:
+    """What a look finds; a container may not let one look, or have nothing there."""
+    try:
+        return look()
+    except (OSError, NotImplementedError, RuntimeError):
+        return None
 
 
 def _gauge(name: str, says: str, value: float) -> GaugeMetricFamily:

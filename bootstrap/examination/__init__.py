@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
+
 from bootstrap import services
 from bootstrap.examination import here, postgres, schema, stores
 from bootstrap.examination.finding import Finding, failed, warning
@@ -28,10 +30,14 @@ def examine() -> Iterator[Finding]:
         yield failed("settings", problems, "`mindstream config show` prints what each one takes")
         return
     yield from here.machine(settings)
-    found = services.running(settings)
-    yield here.port(settings, found)
     try:
+        found = services.running(settings)
+        yield here.port(settings, found)
         settings = services.connected(settings)
+    except PermissionError as error:
+        detail = f"{error.filename} may not be read by this user"
+        yield failed("services", detail, "run as the user that runs `mindstream up`")
+        return
     except services.NotRunning:
         yield warning("services", f"nothing runs in {settings.home}", "start `mindstream up`")
         yield here.binaries()
@@ -44,16 +50,25 @@ def examine() -> Iterator[Finding]:
         yield from stores.gateway(found.gateway)
 
 
+def _told(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings; that a database breaks off while it is asked is one, too."""
+    try:
+        yield from findings
+    except psycopg.Error as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        yield failed(check, f"it breaks off: {said}", "look into the log of the database")
+
+
 def _servers(settings: Settings) -> Iterator[Finding]:
     ill = set()
-    for finding in postgres.databases(settings):
+    for finding in _told("write_dsn", postgres.databases(settings)):
         ill |= {finding.check} if finding.state == "failed" else set()
         yield finding
     yield from stores.redis_findings(settings)
     yield from stores.search(settings)
     if ill & {"write_dsn", "read_dsn", "writable"}:
         return
-    for finding in schema.schema(settings):
+    for finding in _told("schema", schema.schema(settings)):
         ill |= {finding.check} if finding.state == "failed" else set()
         yield finding
     if "migrations" not in ill:

@@ -59,7 +59,8 @@ def _settings(settings: Settings) -> Finding:
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.exists():
+    # Not even to look is allowed to everybody everywhere.
+    while not os.access(folder, os.F_OK):
         folder = folder.parent
     return folder
 
@@ -156,7 +157,7 @@ def master_key(settings: Settings) -> Finding:
     """Whether the master key is there, is nobody else's to read, and opens people's data keys."""
     path = settings.home / NAME
     mended = f"set {PREFIX}MASTER_KEY, or put {NAME} and its numbered generations back from backup"
-    if settings.master_key is None and not path.exists():
+    if settings.master_key is None and not os.access(path, os.F_OK):
         detail = f"none: neither {PREFIX}MASTER_KEY nor {path}"
         return failed("master key", detail, mended)
     try:

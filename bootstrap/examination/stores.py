@@ -167,7 +167,7 @@ def files(settings: Settings) -> Iterator[Finding]:
 def _folder(settings: Settings) -> Finding:
     folder = Places(settings.home).objects
     existing = folder
-    while not existing.exists():
+    while not os.access(existing, os.F_OK):
         existing = existing.parent
     try:
         # What only runs as another user must not be made by this one.

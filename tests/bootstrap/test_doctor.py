@@ -19,6 +19,7 @@ import pytest
 import redis
 
 from adapters.sealing import Sealer
+from bootstrap import examination
 from bootstrap.examination import engine, here, postgres, schema, stores
 from bootstrap.examination.finding import Finding
 from bootstrap.master_key import master_keys
@@ -116,6 +117,34 @@ def test_a_missing_a_foreign_and_an_open_master_key(
 
     (tmp_path / "master.key").write_text("no key")
     assert here.master_key(mine).state == "failed"
+
+
+# --- Everything
+
+
+def test_a_home_of_somebody_else_is_told_and_no_trace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def closed(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/home/other/run/up.lock")
+
+    monkeypatch.setenv("MINDSTREAM_HOME", str(tmp_path))
+    monkeypatch.setattr(examination.services, "running", closed)
+
+    last = list(examination.examine())[-1]
+
+    assert (last.check, last.state) == ("services", "failed")
+    assert "/home/other/run/up.lock" in last.detail
+
+
+def test_a_database_that_breaks_off_is_a_finding() -> None:
+    def breaking() -> Iterator[Finding]:
+        yield postgres.clock(0.0)
+        raise psycopg.errors.AdminShutdown("terminating connection")
+
+    found_ = list(examination._told("schema", breaking()))
+
+    assert [(each.check, each.state) for each in found_] == [("clock", "ok"), ("schema", "failed")]
 
 
 # --- Databases

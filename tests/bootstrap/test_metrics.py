@@ -3,10 +3,11 @@ from __future__ import annotations
 import urllib.request
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bootstrap import metrics
+from bootstrap import machine, metrics
 from bootstrap.embedded import free_port
 from bootstrap.machine import Machine
 from bootstrap.metrics import merge
@@ -71,3 +72,20 @@ def test_the_machine_tells_of_itself(tmp_path: Path) -> None:
     assert 0 < told["memory_utilization_percent"] < 100
     assert 0 <= told["cpu_utilization_percent"] <= 100
     assert 0 < told["disk_free_bytes"] < told["disk_size_bytes"]
+
+
+def test_a_container_that_shows_no_disks_has_metrics_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise NotImplementedError("there is no /proc/diskstats")
+
+    monkeypatch.setattr(machine.psutil, "disk_io_counters", refuse)
+    monkeypatch.setattr(machine.psutil, "net_io_counters", lambda: None)
+    registry = CollectorRegistry()
+    Machine(tmp_path, registry)
+
+    page = generate_latest(registry).decode()
+
+    assert "cpu_utilization_percent" in page
+    assert "disk_io_operations" not in page
