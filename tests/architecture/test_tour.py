@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-PARTS = "adapters benchmarks bootstrap commands docs domain projections read_api schema tests \
-workers write_api .ci".split()
+PARTS = "adapters benchmarks bootstrap commands deploy docs domain projections read_api schema \
+tests workers write_api .ci".split()
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
