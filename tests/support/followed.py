@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+_PIECE = re.compile(r"^```(sh|python|sql)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -24,6 +25,20 @@ def commands(page: str, heading: str) -> list[str]:
     blocks = _BLOCK.findall(re.split(r"^## ", rest, flags=re.MULTILINE)[0])
     assert blocks, f"{page} has no commands under {heading}"
     return blocks
+
+
+def pieces(page: str) -> list[tuple[Path | None, str]]:
+    """Everything that a page has to be pasted, in order: a file by the path in its first line, or
+    a script (no path)."""
+    text = (HOW_TO / page).read_text(encoding="utf-8")
+    found: list[tuple[Path | None, str]] = []
+    for language, block in _PIECE.findall(text.partition("\n## What else")[0]):
+        if language == "sh":
+            found.append((None, block))
+        else:
+            first, _, rest = block.partition("\n")
+            found.append((Path(first.lstrip("#- ")), rest))
+    return found
 
 
 def follow(script: str, env: Mapping[str, str], folder: Path, *, seconds: float = 120) -> str:
