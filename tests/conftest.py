@@ -28,6 +28,7 @@ LANES = ("killing", "serving", "starting", "storing")
 systems begin and end, and stores. What else there is fills up, module by module."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Part the tests between the processes of a parallel run: a module's stay together."""
     lanes = {item.path: _lane(item) for item in items}
