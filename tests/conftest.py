@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import redis
 from joserfc.jwk import RSAKey
+from xdist.scheduler import LoadScopeScheduling
 
 from bootstrap.settings import Settings, load
 from tests.support.outside import opensearch_node
 from tests.support.servers import Database, Servers, running
 
 _REDIS_DATABASES = 16
+ROOT = Path(__file__).parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,26 +33,33 @@ LANES = ("killing", "serving", "starting", "storing")
 systems begin and end, and stores. What else there is fills up, module by module."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Part the tests between the processes of a parallel run: a module's stay together."""
-    lanes = {item.path: _lane(item) for item in items}
-    for item in items:
-        if item.path.parent.name == "e2e" and (
-            "rough" in getattr(item, "fixturenames", ()) or item.get_closest_marker("faults")
-        ):
-            lanes[item.path] = "killing"
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(lanes[item.path]))
-    first = {lane: number for number, lane in enumerate(LANES)}
-    items.sort(key=lambda item: first.get(lanes[item.path], len(LANES)))
+class Lanes(LoadScopeScheduling):
+    """Parts the tests between the processes of a parallel run: a lane's stay together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return lane_of(nodeid.partition("::")[0])
 
 
-def _lane(item: pytest.Item) -> str:
-    path = item.path.relative_to(item.config.rootpath).as_posix()
-    if path.startswith(("tests/e2e/", "tests/bootstrap/")):
-        return "serving" if path.startswith("tests/e2e/") else "starting"
+@functools.cache
+def lane_of(path: str) -> str:
+    """The lane of a module, from its path below the root."""
+    if path.startswith("tests/e2e/"):
+        text = (ROOT / path).read_text(encoding="utf-8")
+        return "killing" if "rough" in text or "mark.faults" in text else "serving"
+    if path.startswith("tests/bootstrap/"):
+        return "starting"
     return "storing" if path.startswith(("tests/adapters/search/", "tests/faults/")) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    """Have ``make test`` use the lanes."""
+    return Lanes(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the lanes that last longest."""
+    first = {lane: number for number, lane in enumerate(LANES)}
+    items.sort(key=lambda item: first.get(lane_of(item.nodeid.partition("::")[0]), len(LANES)))
 
 
 @pytest.fixture(scope="session")
