@@ -160,7 +160,7 @@ async def serve(
     showing.cancel()
     stopping.cancel()
     if not serving.done():
-        await _drain(app, stop)
+        await _drain(app, stop, bound)
         server.stop()  # type: ignore[no-untyped-call]  # granian leaves its signature out
         await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
         serving.cancel()
@@ -169,14 +169,23 @@ async def serve(
     await asyncio.gather(serving, return_exceptions=stop.is_set())
 
 
-async def _drain(app: Any, stop: Stop) -> None:
-    """Let answers under way end; open event streams never would, and are ended."""
-    begin_closing = getattr(app, "begin_closing", None)
-    if begin_closing is None:
+async def _drain(app: Any, stop: Stop, bound: Bound) -> None:
+    """Let answers under way end; open event streams never would, and are ended.
+
+    Whoever kept a connection learns first that it ends. Then others are asked to wait for the next
+    process: an answer that this one would have to refuse, that one gives.
+    """
+    announce_closing = getattr(app, "announce_closing", None)
+    if announce_closing is None:
         return
-    await begin_closing()
-    await stop.grants(asyncio.sleep(LINGER_SECONDS), LINGER_SECONDS)
-    await stop.grants(app.drained(), DRAIN_SECONDS)
+    announce_closing()
+    if not bound.taken():
+        await stop.grants(asyncio.sleep(LINGER_SECONDS), LINGER_SECONDS)
+    # A successor is there already, or everybody waits for one and not for long.
+    patience = DRAIN_SECONDS if bound.taken() else CLOSE_SECONDS - 1
+    bound.remove()
+    await app.begin_closing()
+    await stop.grants(app.drained(), patience)
 
 
 class Bound:
@@ -221,13 +230,17 @@ class Bound:
         finally:
             writer.close()
 
+    def taken(self) -> bool:
+        """Whether another process has taken its place."""
+        try:
+            return self._path is not None and self._path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return False
+
     def remove(self) -> None:
         """Take the socket away, unless another process has taken its place."""
-        if self._path is None:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            if self._path.stat().st_ino == self._inode:
-                self._path.unlink()
+        if self._path is not None and not self.taken():
+            self._path.unlink(missing_ok=True)
 
 
 async def _until_told(body: Body) -> int:

@@ -37,8 +37,8 @@ class _Place:
             return f"http://{self._name}"
         try:
             found = self._path.stat()
-        except OSError:  # the connection will fail, and is waited for
-            return f"http://{self._name}"
+        except OSError:  # it is about to end: its successor is waited for
+            return f"http://{self._name}.{self._generation + 1}"
         seen = (found.st_ino, found.st_mtime_ns)
         if seen != self._seen:
             self._seen = seen

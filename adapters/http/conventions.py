@@ -385,12 +385,15 @@ class Conventions:
         if not self._cors.admits(origin, () if key is None else key.origins):
             raise Problem("FORBIDDEN", "Pages of this origin may not open a WebSocket here.")
 
-    async def begin_closing(self) -> None:
-        """End what would not end by itself, and have each answer end its connection.
+    def announce_closing(self) -> None:
+        """From now on each answer ends its connection.
 
         So whoever keeps one learns that the server is about to stop before it does.
         """
         self._always += ((b"connection", b"close"),)
+
+    async def begin_closing(self) -> None:
+        """End what would not end by itself, before the server stops."""
         await asyncio.gather(*(end() for end in self.closing))
 
     async def drained(self) -> None:

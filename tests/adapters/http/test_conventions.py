@@ -578,7 +578,7 @@ async def test_before_it_closes_each_answer_ends_its_connection() -> None:
     app = conventions([read_note])
     async with client(app) as anna:
         before = await anna.get("/health/live")
-        await app.begin_closing()
+        app.announce_closing()
         after = await anna.get("/health/live")
     assert "connection" not in before.headers
     assert after.headers["connection"] == "close"
