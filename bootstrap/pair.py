@@ -14,6 +14,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Literal, NoReturn
@@ -25,6 +26,10 @@ Body = Callable[[asyncio.Event], Awaitable[None]]
 
 NICE = 3
 """By how much the process aside gives way to what people wait for: it must not come to a halt."""
+
+
+ASIDE_SECONDS = 5.0
+"""How long the process aside may take to end after the other has."""
 
 
 def run(body_of: Callable[[Share], Body], main: Callable[[Share, Body], int]) -> int:
@@ -53,7 +58,18 @@ def run(body_of: Callable[[Share], Body], main: Callable[[Share, Body], int]) ->
     finally:
         with suppress(ProcessLookupError):
             os.kill(aside, signal.SIGTERM)
-        os.waitpid(aside, 0)
+        _bury(aside)
+
+
+def _bury(aside: int) -> None:
+    """Wait for its end, and not for ever: who is here to the last must not be held up by it."""
+    deadline = time.monotonic() + ASIDE_SECONDS
+    while os.waitpid(aside, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(aside, signal.SIGKILL)  # what it has not committed is folded by the next one
+            os.waitpid(aside, 0)
+            return
+        time.sleep(0.02)
 
 
 def _aside(pair: socket.socket, body: Body, main: Callable[[Share, Body], int]) -> NoReturn:

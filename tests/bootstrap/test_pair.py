@@ -88,6 +88,13 @@ def test_told_to_stop_both_end_in_good_order(both: Pair) -> None:
     assert both.aside_is_gone
 
 
+def test_a_process_aside_that_hangs_holds_nobody_up(both: Pair) -> None:
+    both.aside.suspend()
+    both.main.send_signal(signal.SIGTERM)
+    assert both.main.wait(15) == 0
+    assert both.aside_is_gone
+
+
 def test_the_death_of_the_process_aside_ends_the_other_as_a_failure(both: Pair) -> None:
     both.aside.kill()
     assert both.main.wait(10) == 1
