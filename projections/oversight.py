@@ -72,6 +72,39 @@ class OperationFilter(msgspec.Struct, frozen=True, kw_only=True):
     kind: str | None = None
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """The generation that a rollback would serve; ``behind`` are events that it has yet to fold."""
+
+    generation: int
+    table: str
+    behind: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a rebuild of a projection would touch, and a rollback.
+
+    ``events_by_topic`` is None where counting took too long; ``events_total`` is then how many
+    there are at most. ``measured`` says that ``expected_seconds`` goes by an earlier rebuild.
+    """
+
+    projection: str
+    table: str
+    store: str
+    events_by_topic: dict[str, int] | None
+    events_total: int
+    expected_seconds: float
+    measured: bool
+    kept: Kept | None
+
+
+class Plans(Protocol):
+    """Foretells what is not done yet."""
+
+    async def plan(self, name: str) -> Plan | None:
+        """What rebuilding the projection of that name would touch; None if there is none."""
+        ...
+
+
 class Oversight(Protocol):
     """Looks at everything that concerns operators, whosever it is."""
 

@@ -69,6 +69,7 @@ from commands.ports import Context
 from commands.recovery import Recovery
 from projections.following import Feed
 from projections.journal.search import Search
+from projections.oversight import Plans
 from projections.reading import Freshness, Reader, SeriesReader
 from read_api.console import routes as console
 from read_api.journal_insights import Viewed
@@ -110,6 +111,7 @@ class Reading(msgspec.Struct, frozen=True):
     streams: PostgresEventStore
     operations: PostgresOperations
     oversight: PostgresOversight
+    plans: Plans
     credentials: Reader
     audit: PostgresAuditLog
     exports: PostgresExports
@@ -238,7 +240,9 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
         *read_api.ops.routes(parts.oversight, parts.cursors),
         *read_api.account_pages.routes(),
         *read_api.audit.routes(parts.audit, parts.freshness, parts.cursors),
-        *console.routes(parts.oversight, parts.audit, parts.readiness, parts.operations),
+        *console.routes(
+            parts.oversight, parts.plans, parts.audit, parts.readiness, parts.operations
+        ),
         *read_api.live.routes(parts.live, comment_every=parts.comment_every),
         *read_api.analytics.routes(
             parts.reader,

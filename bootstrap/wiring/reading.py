@@ -27,6 +27,7 @@ from adapters.live.presence import Presence
 from adapters.live.wakes import heed_postgres, heed_redis
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
+from adapters.planning import PostgresPlans
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
@@ -122,6 +123,7 @@ def read_api_app(settings: Settings) -> Any:
                 subjects,
                 series.elsewhere,
             ),
+            plans=PostgresPlans(slow, VIEWS, series.elsewhere),
             credentials=PipelineReader([beside]),
             audit=PostgresAuditLog(slow, subjects),
             exports=files(slow, subjects),

@@ -50,6 +50,10 @@ class Measure(msgspec.Struct, frozen=True):
         """Seconds that a rebuild of so many events is expected to take."""
         return self.folding(events) + self.finishing(events)
 
+    def foretold(self, events: int) -> float:
+        """The same as people are told it before they ask for it."""
+        return round(max(self.seconds(events), 0.1), 1)
+
 
 USUAL = Measure()
 """What is expected where nothing has been measured."""

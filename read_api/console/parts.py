@@ -28,7 +28,7 @@ from domain.operation import REBUILD
 from domain.operation import Operation as Done
 from projections.engine.telemetry import ProjectionStatus
 from projections.ops.audit import AuditFilter, AuditLog, Requested, RequestFilter
-from projections.oversight import ItemFilter, OperationFilter, Oversight
+from projections.oversight import ItemFilter, OperationFilter, Oversight, Plans
 from read_api.console import pages
 from read_api.console.trends import Trends
 
@@ -44,6 +44,12 @@ _LEFT_OUT = ("/v1/stream", "/v1/ws", pages.PARTS)
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part without parameters."""
+
+
+class PlanQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which projection is to be rebuilt."""
+
+    name: Text
 
 
 class ProjectionsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,11 +106,12 @@ def handler(templates: Environment, parts: Iterable[Part]) -> HTTPRouteHandler:
 
 def parts(
     oversight: Oversight,
+    plans: Plans,
     audit: AuditLog,
     readiness: Readiness,
     trends: Trends,
 ) -> list[Part]:
-    """Overview and projections."""
+    """Overview, projections, and what a rebuild would touch."""
 
     async def statuses() -> Sequence[ProjectionStatus]:
         found = await oversight.projections()
@@ -160,12 +167,18 @@ def parts(
             "one": one,
             "trends": trends,
             "rebuilds": results[:5],
-            "expected_seconds": expected(one.head, [each.result for each in results]),
         }
+
+    async def plan(request: AnyRequest, asked: PlanQuery) -> dict[str, Any]:
+        found = await plans.plan(asked.name)
+        if found is None:
+            raise Problem("NOT_FOUND", "There is no projection of this name.")
+        return {"plan": found}
 
     return [
         Part("overview", NoQuery, overview),
         Part("projections", ProjectionsQuery, projections),
+        Part("plan", PlanQuery, plan),
     ]
 
 
@@ -204,12 +217,3 @@ def _read(operation: Done) -> Done:
 
 def _is_about(result: object, name: str) -> bool:
     return isinstance(result, dict) and result.get("projection") == name
-
-
-def expected(events: int, results: Sequence[dict[str, Any]]) -> float | None:
-    """Seconds that reading all events may take, at the pace of the last whole rebuild."""
-    for result in results:
-        if result.get("swapped") and result.get("events"):
-            share = result["seconds"] / max(int(result["position"]), 1)
-            return float(share * events)
-    return None

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from adapters.http.health import Readiness
 from projections.ops.audit import AuditLog
-from projections.oversight import Oversight
+from projections.oversight import Oversight, Plans
 from read_api.console import analysts, lists, pages, parts
 from read_api.console.pages import Place
 from read_api.console.trends import Trends
@@ -27,12 +27,16 @@ PLACES = (
 
 
 def routes(
-    oversight: Oversight, audit: AuditLog, readiness: Readiness, operations: Showing
+    oversight: Oversight,
+    plans: Plans,
+    audit: AuditLog,
+    readiness: Readiness,
+    operations: Showing,
 ) -> list[HTTPRouteHandler]:
     """The handlers."""
     templates = environment()
     drawn = [
-        *parts.parts(oversight, audit, readiness, Trends()),
+        *parts.parts(oversight, plans, audit, readiness, Trends()),
         *lists.parts(oversight, audit, operations),
     ]
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -102,7 +103,7 @@ def test_a_stream_is_shown_version_by_version_without_what_was_written(
     assert "accounts." not in listed.replace("/ops/events?stream_id=accounts", "")
 
 
-def test_a_rebuild_is_shown_and_foretells_the_next_one(operator: Person, person: Person) -> None:
+def test_a_rebuild_is_shown_with_what_came_of_it(operator: Person, person: Person) -> None:
     person.write("2026-03-02", tags=["x"])
     accepted = operator.post("/v1/ops/projections/journal.tags/rebuild", {})
     operation, _ = operator.ended(accepted.headers["Location"])
@@ -110,9 +111,29 @@ def test_a_rebuild_is_shown_and_foretells_the_next_one(operator: Person, person:
     shown = operator.get("/v1/ops/console/projections?name=journal.tags").text
     result = operation["result"]
     assert f'data-label="Generation">{result["generation"]}</td>' in shown
-    assert "at the pace of the last one" in shown
     one = operator.get("/v1/ops/console/operations", params={"id": operation["id"]}).text
     assert "checksum_live" in one
+
+
+def test_what_a_rebuild_would_touch_is_what_the_command_line_says(
+    up: Up, operator: Person, person: Person
+) -> None:
+    person.write("2026-03-03", tags=["y"])
+    before = json.loads(
+        up.cli("projections", "rebuild", "journal.days", "--dry-run", "--json").stdout
+    )
+    shown = operator.get("/v1/ops/console/plan?name=journal.days").text
+    for topic, count in before["events_by_topic"].items():
+        assert f'{topic}</td><td class="number">{count:,}</td>' in shown
+    assert f"<b>{before['events_total']:,}</b>" in shown
+    assert "journal_days" in shown
+    assert "No generation is kept" in shown
+    accepted = operator.post("/v1/ops/projections/journal.days/rebuild", {})
+    operator.ended(accepted.headers["Location"])
+    shown = operator.get("/v1/ops/console/plan?name=journal.days").text
+    assert re.search(r"Readers get generation <b>\d+</b>.*journal_days__g\d+", shown)
+    assert operator.get("/v1/ops/console/plan?name=no").status_code == 404
+    assert operator.get("/v1/ops/console/plan").status_code == 422
 
 
 def test_pages_of_events_follow_each_other(operator: Person, person: Person) -> None:
@@ -162,6 +183,11 @@ async def test_an_operator_pauses_a_projection_and_finds_it_in_the_audit_log(
     assert await page.js("document.cookie") == ""
 
     await page.go(f"{up.gateway}/ops/projections?name=journal.tags", READY)
+    await enter_on(page, "#open-rebuild")
+    await page.until(
+        "document.querySelector('#rebuild').textContent.includes('journal.EntryWritten.v1')"
+    )
+    await page.js("document.querySelector('#rebuild').close()")
     for verb, state in (("pause", "paused"), ("resume", "live")):
         await enter_on(page, f"#open-{verb}")
         await page.until(f"document.querySelector('#{verb}').open")

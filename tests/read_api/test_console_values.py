@@ -11,7 +11,7 @@ import pytest
 from projections.ops.audit import Requested
 from projections.oversight import EventShown
 from read_api.console.lists import Change, differences
-from read_api.console.parts import expected, traffic
+from read_api.console.parts import traffic
 from read_api.console.trends import KEPT, Trends
 from read_api.console.writing import FILES, ago, link, number, plain, seconds, spark
 
@@ -90,12 +90,6 @@ def test_traffic_is_what_clients_met_with() -> None:
     assert (found.requests, found.p50, found.p95, found.failed) == (21, 11, 20, 1)
     nothing = traffic([])
     assert (nothing.requests, nothing.p95) == (0, None)
-
-
-def test_how_long_a_rebuild_may_take() -> None:
-    whole = {"swapped": True, "events": 10, "seconds": 2.0, "position": 1000}
-    assert expected(4000, [{"swapped": False}, whole]) == 8.0
-    assert expected(4000, []) is None
 
 
 def test_trends_keep_some_minutes() -> None:

@@ -129,7 +129,7 @@ def _plans(settings: Settings, views: list[RowView[Any]]) -> list[dict[str, Any]
                     "projection": view.name,
                     "events_by_topic": events,
                     "events_total": total,
-                    "expected_seconds": round(max(measure.seconds(total), 0.1), 1),
+                    "expected_seconds": measure.foretold(total),
                 }
             )
     finally:

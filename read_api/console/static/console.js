@@ -61,9 +61,21 @@ addEventListener("DOMContentLoaded", () => {
   };
 
   /* What is done: a button opens its dialog, which says what it touches; its form does it. */
+  const foretell = async place => {
+    try {
+      const answer = await call(place.dataset.asks, {headers: {Accept: "text/html"}});
+      if (!answer.ok) throw new Error(await saidOf(answer));
+      const made = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const half = made.querySelector(`[data-half="${place.dataset.shows}"]`);
+      place.replaceChildren(...half.childNodes);
+    } catch { place.textContent = "What it will touch could not be found out now."; }
+  };
   part.addEventListener("click", event => {
     const opener = event.target.closest("[data-opens]");
-    if (opener) at(opener.dataset.opens).showModal();
+    if (opener) {
+      at(opener.dataset.opens).showModal();
+      at(opener.dataset.opens).querySelectorAll("[data-asks]").forEach(foretell);
+    }
     if (event.target.closest("[data-closes]")) event.target.closest("dialog").close();
   });
   part.addEventListener("submit", async event => {
