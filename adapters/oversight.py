@@ -7,13 +7,16 @@ the ports.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 
 from adapters import reactions
 from adapters.event_store.mapper import shown, subjects_in
@@ -26,14 +29,21 @@ from adapters.operations import (
     operations_sql,
     values_of,
 )
-from adapters.postgres.pipeline import Pipeline, Statement
-from adapters.statuses import Elsewhere, Statuses, never_begun
+from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
+from adapters.statuses import PATIENCE, Elsewhere, Statuses, never_begun
 from domain.operation import NewOperation, Operation
 from domain.reaction import ReactionStatus
 from projections.engine import quarantine
 from projections.engine.quarantine import Item
 from projections.engine.telemetry import ProjectionStatus
-from projections.oversight import Blocker, EventFilter, EventShown, ItemFilter, OperationFilter
+from projections.oversight import (
+    Blocker,
+    EventFilter,
+    EventShown,
+    ItemFilter,
+    OperationFilter,
+    Pulse,
+)
 
 _BLOCKERS = Statement(
     "oversight_blockers", "SELECT pid, query, since FROM projection_blockers()", ()
@@ -80,6 +90,37 @@ _OPERATIONS = Statement(
            ORDER BY created_at DESC, id DESC LIMIT $5"""
     ),
     ("text", "text", "timestamptz", "uuid", "int8"),
+)
+# Asked once a second: of what is open, by its index, and no more than anybody would read.
+_OPEN_ITEMS = Statement(
+    "oversight_open_items",
+    """
+    SELECT state, count(*) FROM (SELECT state FROM projection_quarantine
+                                 WHERE NOT settled AND state IN ('parked', 'retrying')
+                                 LIMIT 10000) AS found
+    GROUP BY state
+    """,
+    (),
+)
+_OPEN_OPERATIONS = Statement(
+    "oversight_open_operations",
+    """
+    SELECT state, count(*) FROM (SELECT state FROM operations
+                                 WHERE state IN ('pending', 'running') LIMIT 10000) AS found
+    GROUP BY state
+    UNION ALL
+    SELECT 'failed', count(*) FROM (SELECT FROM operations WHERE state = 'failed'
+                                      AND created_at >= now() - interval '1 day' LIMIT 100) AS found
+    """,
+    (),
+)
+_RUNNING = Statement(
+    "oversight_running",
+    operations_sql(
+        "WHERE state = 'running' AND state IN ('pending', 'running')"
+        " ORDER BY created_at DESC, id DESC LIMIT 25"
+    ),
+    (),
 )
 _NOTHING_AFTER = 2**63 - 1
 
@@ -150,17 +191,33 @@ class PostgresOversight:
 
     async def projections(self) -> Sequence[ProjectionStatus]:
         """Every projection that can be rebuilt, by name; with what blocks those that are behind."""
+        found = await self._known_ones()
+        if not any(each.gap_events for each in found):
+            return found
+        blockers = await self._blockers()
+        return [_with_blockers(each, blockers) for each in found]
+
+    async def _known_ones(self) -> list[ProjectionStatus]:
         found = {each.name: each for each in await self._statuses.all()}
-        blockers: list[dict[str, Any]] | None = None
-        if any(each.gap_events and each.name in found for each in found.values()):
-            blockers = await self._blockers()
         head = max((each.head for each in found.values()), default=0)
         return [
-            _with_blockers(found[name], blockers)
-            if name in found
-            else never_begun(name, version, head)
+            found[name] if name in found else never_begun(name, version, head)
             for name, version in self._known
         ]
+
+    async def pulse(self) -> Pulse:
+        """What moves by the second; items of a store that does not answer are left out."""
+        found, [items, _, operations, running], *others = await asyncio.gather(
+            self._known_ones(),
+            self._pipeline.run(
+                (_OPEN_ITEMS, ()), (SET_OPERATOR, ()), (_OPEN_OPERATIONS, ()), (_RUNNING, ())
+            ),
+            *(_items_of(store) for store in self._elsewhere),
+        )
+        counts: Counter[str] = Counter()
+        for state, number in (*items, *(row for rows in others for row in rows)):
+            counts[state] += number
+        return Pulse(found, counts, dict(operations), [operation_of(row) for row in running])
 
     async def _blockers(self) -> list[dict[str, Any]] | None:
         [rows] = await self._pipeline.run((_BLOCKERS, ()))
@@ -304,6 +361,15 @@ class PostgresCare:
                 changed += (str(row[0]) for row in rows)
         [[row]] = await self._pipeline.run((doing.done, (*choice, changed, *values_of(new))))
         return operation_of(row)
+
+
+async def _items_of(store: Elsewhere) -> list[tuple[Any, ...]]:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            [rows] = await store.pipeline.run((_OPEN_ITEMS, ()), within=PATIENCE / 2)
+    except (psycopg.Error, PipelineLost, TimeoutError):
+        return []
+    return rows
 
 
 def _with_blockers(

@@ -62,7 +62,9 @@ View = tuple[str, Container[str], int]
 """A projection in a batch: its name, the topics that it takes, and how many events it folded."""
 
 NAME = "mindstream"
-UNTRACED = frozenset({"/health/live", "/health/ready", "/metrics", "/v1/stream"})
+UNTRACED = frozenset(
+    {"/health/live", "/health/ready", "/metrics", "/v1/stream", "/v1/ops/console/stream"}
+)
 """Paths that are asked all the time, or whose answer lasts for hours."""
 EACH = 32
 """Events of a batch that get spans of their own; a larger batch catches up, and gets one."""

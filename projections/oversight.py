@@ -72,6 +72,18 @@ class OperationFilter(msgspec.Struct, frozen=True, kw_only=True):
     kind: str | None = None
 
 
+class Pulse(msgspec.Struct, frozen=True):
+    """What operators follow by the second; items and operations that are open, counted by state.
+
+    ``running`` are some of the operations that are under way, newest first.
+    """
+
+    projections: Sequence[ProjectionStatus]
+    quarantine: dict[str, int]
+    operations: dict[str, int]
+    running: Sequence[Operation]
+
+
 class Kept(msgspec.Struct, frozen=True):
     """The generation that a rollback would serve; ``behind`` are events that it has yet to fold."""
 
@@ -114,6 +126,10 @@ class Oversight(Protocol):
 
     async def projections(self) -> Sequence[ProjectionStatus]:
         """Every projection that can be rebuilt, by name."""
+        ...
+
+    async def pulse(self) -> Pulse:
+        """What moves by the second, in one look; without what blocks whom."""
         ...
 
     async def reactions(self) -> Sequence[ReactionStatus]:

@@ -22,7 +22,7 @@ from adapters.http.passes import Pass
 from adapters.http.principal import Principal
 from adapters.http.problems import Problem, invalid, register, retry_after
 from adapters.http.responses import Answer
-from adapters.http.sse import HEADERS, MEDIA_TYPE, EventStream
+from adapters.http.sse import HEADERS, MEDIA_TYPE, EventStream, frame
 from adapters.http.validation import query
 from adapters.http.websockets import refuse
 from domain.faults import Fault
@@ -143,7 +143,7 @@ def routes(feed: Feed, *, comment_every: float) -> list[HTTPRouteHandler]:
         if context_of(request).head:
             return Answer(200, list(HEADERS))
         line = await _line(feed, request, names, after, "sse", STREAM, _STREAM)
-        return EventStream(line, comment_every)
+        return EventStream(line, comment_every, frame)
 
     @get(SOCKET, opt={"operation": _SOCKET})
     async def upgrade(request: AnyRequest) -> Answer:

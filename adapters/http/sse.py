@@ -6,14 +6,16 @@ Owns the form of the stream and how it is kept open. What is in it comes from a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from adapters.http.responses import Answer
-from projections.following import Ended, Line, Told
+from projections.following import Ended, Reason, Told
+
+T = TypeVar("T")
 
 MEDIA_TYPE = "text/event-stream"
 HEADERS = [
@@ -34,15 +36,38 @@ def frame(told: Told) -> bytes:
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (told.position, told.name.encode(), _encode(told))
 
 
-class EventStream(Answer):
+class Source(Protocol[T]):
+    """Where the events of a stream come from: a line of the feed, or what is like it."""
+
+    position: int
+
+    async def next(self, within: float) -> list[T]:
+        """The next events; none if none came within that time.
+
+        Raises:
+            Ended: that was all.
+        """
+        ...
+
+    def end(self, reason: Reason) -> None:
+        """Tell nothing more; the first reason counts."""
+        ...
+
+    def close(self) -> None:
+        """The connection is closed."""
+        ...
+
+
+class EventStream(Answer, Generic[T]):
     """The events of a line; a comment keeps the connection open where none came for ``every``."""
 
-    __slots__ = ("_every", "_line")
+    __slots__ = ("_every", "_frame", "_line")
 
-    def __init__(self, line: Line, every: float) -> None:
+    def __init__(self, line: Source[T], every: float, frame: Callable[[T], bytes]) -> None:
         super().__init__(200, list(HEADERS))
         self._line = line
         self._every = every
+        self._frame = frame
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send until the client goes or the line ends (ASGI)."""
@@ -54,7 +79,7 @@ class EventStream(Answer):
             await _send(send, b": since %d\n" % line.position)
             while True:
                 told = await line.next(self._every)
-                for chunk in _chunks(told) if told else (_COMMENT,):
+                for chunk in _chunks(map(self._frame, told)) if told else (_COMMENT,):
                     await _send(send, chunk)
         except Ended as ended:
             if ended.reason != "gone":
@@ -68,11 +93,11 @@ class EventStream(Answer):
             await asyncio.gather(watching, return_exceptions=True)
 
 
-def _chunks(told: list[Told]) -> Iterator[bytes]:
+def _chunks(frames: Iterable[bytes]) -> Iterator[bytes]:
     """The events in pieces that a slow client takes in time."""
     gathered = bytearray()
-    for each in told:
-        gathered += frame(each)
+    for each in frames:
+        gathered += each
         if len(gathered) >= _CHUNK:
             yield bytes(gathered)
             gathered.clear()
@@ -85,7 +110,7 @@ async def _send(send: Any, body: bytes, *, more: bool = True) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _watch(receive: Any, line: Line) -> None:
+async def _watch(receive: Any, line: Source[Any]) -> None:
     """End the line when the client goes; what it sends is nobody's business."""
     while (await receive())["type"] != "http.disconnect":
         pass

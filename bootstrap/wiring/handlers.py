@@ -72,6 +72,7 @@ from projections.journal.search import Search
 from projections.oversight import Plans
 from projections.reading import Freshness, Reader, SeriesReader
 from read_api.console import routes as console
+from read_api.console.pulse import Beats
 from read_api.journal_insights import Viewed
 from read_api.shared import Shared
 from workers.broker import Offers
@@ -118,6 +119,7 @@ class Reading(msgspec.Struct, frozen=True):
     links: Links
     api_keys: PostgresKeys
     live: Feed
+    beats: Beats
     comment_every: float
     shared: Shared
     files: Files
@@ -241,7 +243,13 @@ def read_handlers(parts: Reading) -> list[HTTPRouteHandler]:
         *read_api.account_pages.routes(),
         *read_api.audit.routes(parts.audit, parts.freshness, parts.cursors),
         *console.routes(
-            parts.oversight, parts.plans, parts.audit, parts.readiness, parts.operations
+            parts.oversight,
+            parts.plans,
+            parts.audit,
+            parts.readiness,
+            parts.operations,
+            parts.beats,
+            comment_every=parts.comment_every,
         ),
         *read_api.live.routes(parts.live, comment_every=parts.comment_every),
         *read_api.analytics.routes(

@@ -56,6 +56,7 @@ from bootstrap.wiring.keys import sealer_of
 from bootstrap.wiring.objects import files_of
 from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
 from projections.journal.search import PostgresSearch
+from read_api.console.pulse import Beats
 from read_api.shared import Shared
 
 
@@ -108,6 +109,12 @@ def read_api_app(settings: Settings) -> Any:
         wakes=(partial(heed_postgres, events_dsn, role), partial(heed_redis, cache)),
     )
     presence = Presence(cache)
+    beats = Beats(
+        # On a pipeline of its own: operators' lists must hold up nobody.
+        oversight := PostgresOversight(
+            slow, [(view.name, view.version) for view in VIEWS], subjects, series.elsewhere
+        )
+    )
     handlers = read_handlers(
         Reading(
             reader=PipelineReader(reads),
@@ -116,13 +123,7 @@ def read_api_app(settings: Settings) -> Any:
             keys=keys,
             streams=streams,
             operations=PostgresOperations(beside, sealer),
-            # On a pipeline of its own: operators' lists must hold up nobody.
-            oversight=PostgresOversight(
-                slow,
-                [(view.name, view.version) for view in VIEWS],
-                subjects,
-                series.elsewhere,
-            ),
+            oversight=oversight,
             plans=PostgresPlans(slow, VIEWS, series.elsewhere),
             credentials=PipelineReader([beside]),
             audit=PostgresAuditLog(slow, subjects),
@@ -131,6 +132,7 @@ def read_api_app(settings: Settings) -> Any:
             api_keys=PostgresKeys(beside),
             viewed=InsightViews(slow),
             live=feed,
+            beats=beats,
             comment_every=settings.live_comment_seconds,
             shared=shared,
             files=attached,
@@ -166,12 +168,17 @@ def read_api_app(settings: Settings) -> Any:
             await stack.enter_async_context(feed.opened())
             yield
 
-    sockets = read_api.live.sockets(feed, presence)
     app = served(
         settings,
         "read-api",
         application(
-            [*handlers, *sockets, *health_handlers(readiness), *problem_handlers, *documentation],
+            [
+                *handlers,
+                *read_api.live.sockets(feed, presence),
+                *health_handlers(readiness),
+                *problem_handlers,
+                *documentation,
+            ],
             errors=UNAVAILABLE,
             lifespan=[lifespan],
         ),
@@ -180,5 +187,5 @@ def read_api_app(settings: Settings) -> Any:
         requests,
         AskedErasures(beside),
     )
-    app.closing.append(feed.wind_down)
+    app.closing += [feed.wind_down, beats.wind_down]
     return app

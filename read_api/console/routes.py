@@ -10,9 +10,9 @@ from litestar.handlers import HTTPRouteHandler
 from adapters.http.health import Readiness
 from projections.ops.audit import AuditLog
 from projections.oversight import Oversight, Plans
-from read_api.console import analysts, lists, pages, parts
+from read_api.console import analysts, lists, pages, parts, pulse
 from read_api.console.pages import Place
-from read_api.console.trends import Trends
+from read_api.console.pulse import Beats
 from read_api.console.writing import environment
 from read_api.operations import Showing
 
@@ -32,15 +32,19 @@ def routes(
     audit: AuditLog,
     readiness: Readiness,
     operations: Showing,
+    beats: Beats,
+    *,
+    comment_every: float,
 ) -> list[HTTPRouteHandler]:
     """The handlers."""
     templates = environment()
     drawn = [
-        *parts.parts(oversight, plans, audit, readiness, Trends()),
+        *parts.parts(oversight, plans, audit, readiness, beats.trends),
         *lists.parts(oversight, audit, operations),
     ]
     return [
         *pages.routes(templates, PLACES),
         *analysts.routes(templates),
         parts.handler(templates, drawn),
+        pulse.handler(beats, comment_every=comment_every),
     ]

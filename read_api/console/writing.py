@@ -68,6 +68,16 @@ def seconds(value: float | None) -> str:
     return f"{value:.0f} s" if value >= 10 or value == 0 else f"{value:.1f} s"
 
 
+def progress(share: float | None, state: str | None, eta: float | None) -> str:
+    """How far something is, and how long it will take."""
+    said = [f"{(share or 0) * 100:.0f} %"]
+    if state is not None:
+        said.append(state)
+    if eta is not None:
+        said.append(f"{seconds(eta)} left")
+    return ", ".join(said)
+
+
 def ago(moment: datetime, now: datetime | None = None) -> str:
     """How long ago it was; its date where that is more than a week."""
     passed = ((now or datetime.now(UTC)) - moment).total_seconds()
@@ -133,6 +143,7 @@ def environment() -> Environment:
         number=number,
         seconds=seconds,
         ago=ago,
+        progress=progress,
         tone=tone,
         pretty=pretty,
         plain=plain,

@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import psycopg
@@ -19,6 +20,7 @@ from tests.support.people import PASSWORD, People, Person
 from tests.support.upped import Up
 
 PARTS = ("overview", "projections", "quarantine", "events", "operations", "audit")
+STREAM = "/v1/ops/console/stream"
 READY = "document.querySelector('#part:not([hidden]) h1')"
 
 
@@ -154,6 +156,55 @@ def test_what_lies_in_the_store_is_no_markup(operator: Person, parked: str) -> N
     assert "&lt;b&gt;x&lt;/b&gt;" in one
 
 
+def beats(answer: httpx.Response) -> Iterator[dict[str, Any]]:
+    """What a stream of the console tells, until it ends."""
+    for line in answer.iter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line.removeprefix("data: "))
+
+
+def test_what_moves_is_told_until_the_login_ends(
+    anonymous: httpx.Client, people: People, person: Person
+) -> None:
+    assert anonymous.get(STREAM).status_code == 401
+    assert person.get(STREAM).status_code == 403
+    operator = people.log_in(*OPERATOR)
+    assert operator.get(STREAM + "?x=1").status_code == 422
+    assert operator.http.get(STREAM, headers={"Last-Event-ID": "x"}).status_code == 422
+    with operator.http.stream("GET", STREAM, timeout=20) as answer:
+        assert answer.headers["content-type"] == "text/event-stream"
+        told = beats(answer)
+        first = next(told)
+        person.write("2026-03-04")
+        later = next(each for each in told if each["position"] > first["position"])
+        assert later["values"]["head"] == f"{later['position']:,}"
+        assert {"journal.entries/position", "quarantine/said", "operations/said"} <= set(
+            later["values"]
+        )
+        assert operator.post("/v1/auth/logout", {}).status_code == 204
+        assert all(each["position"] >= later["position"] for each in told), "and then it ends"
+
+
+def test_an_event_in_quarantine_is_told(operator: Person, up: Up) -> None:
+    with operator.http.stream("GET", STREAM, timeout=20) as answer:
+        told = beats(answer)
+        before = next(told)
+        with psycopg.connect(up.services()["owner_dsn"]) as connection:
+            connection.execute(
+                "INSERT INTO projection_quarantine (id, projection, stream_id, position, topic,"
+                " error, state) VALUES (gen_random_uuid(), 'no.such', 'told', 1, 'x.Y.v1', 'x',"
+                " 'parked')"
+            )
+        try:
+            parked = before["values"]["quarantine/said"].partition(" ")[0]
+            said = f"{int(parked) + 1} parked"
+            after = next(e for e in told if e["values"]["quarantine/said"].startswith(said))
+            assert after["shape"] != before["shape"]
+        finally:
+            with psycopg.connect(up.services()["owner_dsn"]) as connection:
+                connection.execute("DELETE FROM projection_quarantine WHERE stream_id = 'told'")
+
+
 @pytest.fixture
 async def page(tab: Page, up: Up) -> Page:
     """A browser at the console's door."""
@@ -200,6 +251,46 @@ async def test_an_operator_pauses_a_projection_and_finds_it_in_the_audit_log(
     await enter_on(page, "#leave")
     await page.until("!document.querySelector('#door').hidden")
     assert await page.js("sessionStorage.length") == 0
+    assert page.complaints == []
+
+
+# Stands before the page's own, so that a test can cut the stream and mend it.
+CUT = """
+const whole = fetch;
+window.fetch = (path, options) => {
+  if (!String(path).endsWith("/console/stream")) return whole(path, options);
+  if (window.isCut) return Promise.reject(new TypeError("cut"));
+  const wire = new AbortController();
+  window.cut = () => { window.isCut = true; wire.abort(); };
+  options.signal.addEventListener("abort", () => wire.abort());
+  return whole(path, {...options, signal: wire.signal});
+};
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+@pytest.mark.timeout(400)
+async def test_a_page_is_live_and_says_so_when_it_is_not(
+    page: Page, up: Up, person: Person
+) -> None:
+    await log_in(page, *OPERATOR)
+    await page.until(READY)
+    await page.call("Page.addScriptToEvaluateOnNewDocument", source=CUT)
+    await page.go(f"{up.gateway}/ops/projections", READY)
+    pulse = "document.querySelector('#pulse').textContent"
+    await page.until(f"{pulse} == 'Live'")
+    position = "document.querySelector('[data-live=\"journal.entries/position\"]')"
+    await page.js(f"window.said = {position}.textContent")
+    person.write("2026-03-05")
+    await page.until(f"window.said != {position}.textContent")
+    await page.js("window.cut()")
+    await page.until(f"{pulse} == 'Renewed every 2 s: the live stream is interrupted'")
+    await page.js(f"window.said = {position}.textContent")
+    person.write("2026-03-06")
+    await page.until(f"window.said != {position}.textContent")
+    await page.js("window.isCut = false")
+    await page.until(f"{pulse} == 'Live'")
     assert page.complaints == []
 
 

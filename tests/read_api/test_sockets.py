@@ -13,7 +13,7 @@ from litestar import WebSocket
 from uuid_utils.compat import uuid7
 
 from adapters.http import sse
-from adapters.http.sse import EventStream
+from adapters.http.sse import EventStream, frame
 from adapters.live import lines
 from adapters.live.lines import LiveLine
 from projections.following import Credentials, Reason, Told
@@ -110,7 +110,7 @@ async def test_a_client_that_never_reads_is_left(monkeypatch: pytest.MonkeyPatch
 
     line, client = joined(), Client()
     client.takes.clear()
-    streaming = asyncio.create_task(EventStream(line, 10)({}, _never, _answering(client)))
+    streaming = asyncio.create_task(EventStream(line, 10, frame)({}, _never, _answering(client)))
     async with asyncio.timeout(5):
         await streaming
     assert [each["type"] for each in client.sent] == ["http.response.start"]
@@ -135,7 +135,7 @@ async def test_a_long_page_is_sent_in_pieces(monkeypatch: pytest.MonkeyPatch) ->
     line, client = joined(), Client()
     for position in range(1, 11):
         line.push(event(position))
-    streaming = asyncio.create_task(EventStream(line, 10)({}, _never, client.send))
+    streaming = asyncio.create_task(EventStream(line, 10, frame)({}, _never, client.send))
 
     async def bodies() -> bytes:
         while True:

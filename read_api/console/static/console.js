@@ -27,9 +27,46 @@ addEventListener("DOMContentLoaded", () => {
     clearTimeout(timer);
     if (seconds) timer = setTimeout(() => busy() ? again(1) : load(), seconds * 1000);
   };
-  const enter = () => { again(0); session.enter(); };
+
+  /* What the stream tells is put where it stands; what looks different by now is asked for. */
+  const pulse = at("pulse");
+  let beat = null, flows = false, broke = false, drawn = 0;
+  const every = () => {
+    const {every, liveEvery} = part.firstElementChild?.dataset || {};
+    return Number(flows && liveEvery || every || 0);
+  };
+  const put = emptyOnly => {
+    if (!beat || !getSelection().isCollapsed) return;
+    for (const place of part.querySelectorAll("[data-live]")) {
+      const value = beat.values[place.dataset.live];
+      if (value === undefined || emptyOnly && place.textContent) continue;
+      if (place.matches("progress")) { if (!emptyOnly) place.value = value; }
+      else if (place.textContent !== value) place.textContent = value;
+    }
+  };
+  const heard = told => {
+    const other = !beat || beat.shape !== told.shape;
+    beat = told;
+    put(false);
+    if (other) again(Math.max(0.05, 2 - (performance.now() - drawn) / 1000));
+  };
+  const mark = () => {
+    const text = flows ? "Live"
+      : `Renewed every ${every()} s${broke ? ": the live stream is interrupted" : ""}`;
+    pulse.hidden = !every() || part.hidden;
+    pulse.classList.toggle("flows", flows);
+    if (pulse.textContent !== text) pulse.textContent = text;
+  };
+  const turned = now => {
+    [broke, flows] = [flows || broke, now];
+    if (now) broke = false;
+    beat = null;
+    mark();
+    again(every());
+  };
+  const enter = () => { again(0); follow.stop(); session.enter(); mark(); };
   const load = async () => {
-    let every = Number(part.firstElementChild?.dataset.every || 0);
+    let missing = 0;
     try {
       if (!await session.ready()) return enter();
       const answer = await call(part.dataset.path + location.search,
@@ -40,13 +77,16 @@ addEventListener("DOMContentLoaded", () => {
       const html = await answer.text();
       session.well();
       draw(html);
-      every = Number(part.firstElementChild?.dataset.every || 0);
+      put(true);
+      if (every()) follow.begin(heard, turned);
+      else follow.stop();
     } catch (error) {
       session.fail(error);
       session.show("part");
-      every = every || 5;
+      missing = 5;
     }
-    again(every);
+    mark();
+    again(every() || missing);
   };
   const draw = html => {
     const focused = document.activeElement?.id;
@@ -57,6 +97,7 @@ addEventListener("DOMContentLoaded", () => {
     const title = part.querySelector("h1");
     if (title) document.title = title.textContent.trim() + " – Mindstream";
     session.show("part");
+    drawn = performance.now();
     if (focused && at(focused)) at(focused).focus({preventScroll: true});
   };
 
