@@ -125,7 +125,8 @@ def test_what_a_rebuild_would_touch_is_what_the_command_line_says(
         up.cli("projections", "rebuild", "journal.days", "--dry-run", "--json").stdout
     )
     shown = operator.get("/v1/ops/console/plan?name=journal.days").text
-    for topic, count in before["events_by_topic"].items():
+    counts = before["events_by_topic"].items()
+    for topic, count in ((topic, count) for topic, count in counts if count):
         assert f'{topic}</td><td class="number">{count:,}</td>' in shown
     assert f"<b>{before['events_total']:,}</b>" in shown
     assert "journal_days" in shown
