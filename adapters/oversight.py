@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 
 from adapters import reactions
 from adapters.event_store.mapper import shown, subjects_in
@@ -29,8 +27,9 @@ from adapters.operations import (
     operations_sql,
     values_of,
 )
-from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
-from adapters.statuses import PATIENCE, Elsewhere, Statuses, never_begun
+from adapters.postgres.pipeline import Pipeline, Statement
+from adapters.pulse import opened
+from adapters.statuses import Elsewhere, Statuses, never_begun
 from domain.operation import NewOperation, Operation
 from domain.reaction import ReactionStatus
 from projections.engine import quarantine
@@ -90,37 +89,6 @@ _OPERATIONS = Statement(
            ORDER BY created_at DESC, id DESC LIMIT $5"""
     ),
     ("text", "text", "timestamptz", "uuid", "int8"),
-)
-# Asked once a second: of what is open, by its index, and no more than anybody would read.
-_OPEN_ITEMS = Statement(
-    "oversight_open_items",
-    """
-    SELECT state, count(*) FROM (SELECT state FROM projection_quarantine
-                                 WHERE NOT settled AND state IN ('parked', 'retrying')
-                                 LIMIT 10000) AS found
-    GROUP BY state
-    """,
-    (),
-)
-_OPEN_OPERATIONS = Statement(
-    "oversight_open_operations",
-    """
-    SELECT state, count(*) FROM (SELECT state FROM operations
-                                 WHERE state IN ('pending', 'running') LIMIT 10000) AS found
-    GROUP BY state
-    UNION ALL
-    SELECT 'failed', count(*) FROM (SELECT FROM operations WHERE state = 'failed'
-                                      AND created_at >= now() - interval '1 day' LIMIT 100) AS found
-    """,
-    (),
-)
-_RUNNING = Statement(
-    "oversight_running",
-    operations_sql(
-        "WHERE state = 'running' AND state IN ('pending', 'running')"
-        " ORDER BY created_at DESC, id DESC LIMIT 25"
-    ),
-    (),
 )
 _NOTHING_AFTER = 2**63 - 1
 
@@ -207,17 +175,10 @@ class PostgresOversight:
 
     async def pulse(self) -> Pulse:
         """What moves by the second; items of a store that does not answer are left out."""
-        found, [items, _, operations, running], *others = await asyncio.gather(
-            self._known_ones(),
-            self._pipeline.run(
-                (_OPEN_ITEMS, ()), (SET_OPERATOR, ()), (_OPEN_OPERATIONS, ()), (_RUNNING, ())
-            ),
-            *(_items_of(store) for store in self._elsewhere),
+        found, (items, operations, running) = await asyncio.gather(
+            self._known_ones(), opened(self._pipeline, self._elsewhere)
         )
-        counts: Counter[str] = Counter()
-        for state, number in (*items, *(row for rows in others for row in rows)):
-            counts[state] += number
-        return Pulse(found, counts, dict(operations), [operation_of(row) for row in running])
+        return Pulse(found, items, operations, running)
 
     async def _blockers(self) -> list[dict[str, Any]] | None:
         [rows] = await self._pipeline.run((_BLOCKERS, ()))
@@ -361,15 +322,6 @@ class PostgresCare:
                 changed += (str(row[0]) for row in rows)
         [[row]] = await self._pipeline.run((doing.done, (*choice, changed, *values_of(new))))
         return operation_of(row)
-
-
-async def _items_of(store: Elsewhere) -> list[tuple[Any, ...]]:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            [rows] = await store.pipeline.run((_OPEN_ITEMS, ()), within=PATIENCE / 2)
-    except (psycopg.Error, PipelineLost, TimeoutError):
-        return []
-    return rows
 
 
 def _with_blockers(
