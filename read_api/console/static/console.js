@@ -30,10 +30,10 @@ addEventListener("DOMContentLoaded", () => {
 
   /* What the stream tells is put where it stands; what looks different by now is asked for. */
   const pulse = at("pulse");
-  let beat = null, flows = false, broke = false, drawn = 0;
+  let beat = null, flows = false, broke = false, drawn = 0, stale = false;
   const every = () => {
     const {every, liveEvery} = part.firstElementChild?.dataset || {};
-    return Number(flows && liveEvery || every || 0);
+    return Number(Number(every) && flows && liveEvery || every || 0);
   };
   const put = emptyOnly => {
     if (!beat || !getSelection().isCollapsed) return;
@@ -48,6 +48,7 @@ addEventListener("DOMContentLoaded", () => {
     const other = !beat || beat.shape !== told.shape;
     beat = told;
     put(false);
+    stale ||= other;
     if (other) again(Math.max(0.05, 2 - (performance.now() - drawn) / 1000));
   };
   const mark = () => {
@@ -67,6 +68,7 @@ addEventListener("DOMContentLoaded", () => {
   const enter = () => { again(0); follow.stop(); session.enter(); mark(); };
   const load = async () => {
     let missing = 0;
+    stale = false;
     try {
       if (!await session.ready()) return enter();
       const answer = await call(part.dataset.path + location.search,
@@ -86,7 +88,7 @@ addEventListener("DOMContentLoaded", () => {
       missing = 5;
     }
     mark();
-    again(every() || missing);
+    again(stale ? 2 : every() || missing);  // It changed while it was on its way.
   };
   const draw = html => {
     const focused = document.activeElement?.id;
