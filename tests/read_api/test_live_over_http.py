@@ -15,7 +15,7 @@ import redis.asyncio as redis
 from bootstrap.settings import Settings
 from tests.support.apps import served
 from tests.support.listening import listening, streaming, talking
-from tests.support.newcomers import Newcomer, newcomer
+from tests.support.newcomers import Newcomer, logged_in, newcomer
 from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
@@ -25,6 +25,7 @@ ENTRY = {"title": "A day", "content": "Up, and to the office."}
 PAGE = "https://app.example.com"
 FOREIGN = "https://evil.example.com"
 COMMENT = 0.2
+OPERATOR = ("ops@localhost", "ops")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,8 @@ def changed(settings: Settings, signing_key: bytes) -> Settings:
         live_comment_seconds=COMMENT,
         live_connections=4,
         cors_origins=(PAGE,),
+        operator_email=OPERATOR[0],
+        operator_password=OPERATOR[1],
     )
 
 
@@ -356,16 +359,23 @@ async def test_a_server_that_stops_says_so(
     changed: Settings, api: httpx.AsyncClient, ada: Newcomer
 ) -> None:
     loop = asyncio.get_running_loop()
+    operator = await logged_in(api, *OPERATOR)
     async with listening(changed) as url:
         stream = streaming(url, ada.headers)
         opened = await stream.__aenter__()
+        console = streaming(url, operator.headers, path="/v1/ops/console/stream")
+        looked_at = await console.__aenter__()
+        told = await looked_at.event()
+        assert told is not None
+        assert told["event"] == "beat"
         socket = talking(url, ada.headers)
         talked = await socket.__aenter__()
         began = loop.time()
         closed = asyncio.create_task(closing(talked))
-        ended = asyncio.create_task(opened.until_end())
+        ended = asyncio.gather(opened.until_end(), looked_at.until_end())
     assert loop.time() - began < 4
     await ended
     assert await closed == 1001
     await socket.__aexit__(None, None, None)
     await stream.__aexit__(None, None, None)
+    await console.__aexit__(None, None, None)

@@ -89,14 +89,18 @@ class Stream:
 
 @asynccontextmanager
 async def streaming(
-    base_url: str, headers: dict[str, str], query: str = "", *, last: object = None
+    base_url: str,
+    headers: dict[str, str],
+    query: str = "",
+    *,
+    last: object = None,
+    path: str = "/v1/stream",
 ) -> AsyncIterator[Stream]:
     """An open stream that has begun."""
     sent = headers if last is None else headers | {"Last-Event-ID": str(last)}
-    path = f"/v1/stream{query}"
     async with (
         httpx.AsyncClient(base_url=base_url, timeout=30) as client,
-        client.stream("GET", path, headers=sent) as answer,
+        client.stream("GET", path + query, headers=sent) as answer,
     ):
         if answer.status_code != 200:
             await answer.aread()
