@@ -20,6 +20,7 @@ import psycopg
 import structlog
 
 from adapters.credentials import CHANNEL
+from adapters.ending import end
 from adapters.http.context import unauthenticated
 from adapters.http.principal import Authenticator, Headers, Principal
 from adapters.http.problems import Problem
@@ -79,9 +80,7 @@ class EndedLogins:
 
     async def close(self) -> None:
         """Stop looking."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._tasks = []
 
     async def poll(self) -> None:

@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
+from adapters.ending import end
+
 _VERSION = b"\x01"
 _SALT, _NONCE = 16, 12
 _HEADER = 1 + 4 + _SALT + _NONCE
@@ -117,8 +119,7 @@ class Sealer:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
     async def _go_on_refreshing(self) -> None:
         while True:

@@ -16,6 +16,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
+from adapters.ending import end
 from adapters.keys import CHANNEL
 from adapters.postgres.listening import heed
 from adapters.postgres.pipeline import Pipeline, Statement
@@ -102,9 +103,7 @@ class Standing:
 
     async def close(self) -> None:
         """Stop looking."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._tasks = []
 
     async def poll(self) -> None:

@@ -29,6 +29,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 from joserfc.util import urlsafe_b64decode
 
+from adapters.ending import end
 from commands.credentials import Subject
 
 log = structlog.get_logger()
@@ -242,8 +243,7 @@ class SignedTokens:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
     async def _keep(self) -> None:
         while True:

@@ -24,6 +24,7 @@ import psycopg
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from adapters.ending import end
 from adapters.postgres.pipeline import Pipeline, Statement
 from adapters.postgres.reader import SET_USER
 from adapters.sealing import Unsealable, generation_of
@@ -155,8 +156,7 @@ class SubjectKeys:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
     async def _heed_on(self, pipeline: Pipeline) -> None:
         while True:

@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from adapters.ending import end
 from adapters.http.responses import Answer
 from projections.following import Ended, Reason, Told
 
@@ -89,8 +90,7 @@ class EventStream(Answer, Generic[T]):
             line.end("slow")  # the connection ends without its last bytes
         finally:
             line.close()
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await end(watching)
 
 
 def _chunks(frames: Iterable[bytes]) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
+from adapters.ending import end
 from adapters.event_store.mapper import KeysMissing, recorded, subjects_in
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.live.lines import LiveLine
@@ -134,9 +135,7 @@ class LiveFeed:
             yield
         finally:
             self.end()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
 
     def end(self) -> None:
         """End every connection: this process is about to stop."""

@@ -18,6 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 from uuid_utils import uuid7
 
+from adapters.ending import end
 from domain.accounts.person import Person
 
 log = structlog.get_logger()
@@ -72,8 +73,7 @@ class Presence:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
             for user_id, members in self._open.items():
                 self._left += [(user_id, member) for member in members]
             with suppress(RedisError, OSError, TimeoutError):

@@ -18,6 +18,7 @@ import psycopg
 import structlog
 from psycopg.rows import tuple_row
 
+from adapters.ending import end
 from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
 from projections.reading import ReadUnavailable
 
@@ -96,9 +97,7 @@ class ProjectionWatch:
     async def close(self) -> None:
         """Stop listening."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     def position(self, *projections: str) -> int:
         """The position that all of these have passed, as last heard."""

@@ -23,6 +23,7 @@ import structlog
 from psycopg import abc, adapt, pq
 from psycopg.rows import tuple_row
 
+from adapters.ending import end
 from adapters.postgres.encode import encoders_of, oid_of
 
 log = structlog.get_logger()
@@ -106,9 +107,7 @@ class Pipeline:
         """Give up the connection; what is under way fails."""
         self._closing = True
         if self._keeper is not None:
-            self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+            await end(self._keeper)
         self._lose("closed")
 
     @property

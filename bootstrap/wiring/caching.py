@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from adapters.cache import RedisCache
+from adapters.ending import end
 from adapters.event_store.happened import PostgresHappenings
 from bootstrap.settings import Settings
 from bootstrap.wiring.databases import PROJECT, cache_of, write_dsn_of
@@ -31,7 +32,6 @@ async def invalidating(settings: Settings) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
         await events.close()
         await client.aclose()

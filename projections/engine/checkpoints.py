@@ -36,16 +36,19 @@ FROM projection_checkpoints
 ORDER BY name, partition
 """
 # Locked in one order everywhere: whoever holds some of them never waits for one before those.
+# All that share a page at once: each view by itself would be a statement more.
 ADVANCE = """
 UPDATE projection_checkpoints c
 SET position = %(to)s, status = %(status)s, owner = %(owner)s, error = NULL,
-    batch_seconds = %(batch_seconds)s, events_per_second = %(events_per_second)s,
+    batch_seconds = %(batch_seconds)s, events_per_second = held.rate,
     advanced_at = clock_timestamp(), heartbeat_at = clock_timestamp()
-FROM (SELECT partition FROM projection_checkpoints
-      WHERE name = %(name)s AND partition = ANY (%(partitions)s)
-        AND generation = %(generation)s AND position = %(from)s
-      ORDER BY partition FOR UPDATE) AS held
-WHERE c.name = %(name)s AND c.partition = held.partition
+FROM (SELECT k.name, k.partition, w.rate
+      FROM unnest(%(names)s::text[], %(partitions)s::int[], %(generations)s::int[],
+                  %(rates)s::float8[]) AS w (name, partition, generation, rate)
+      JOIN projection_checkpoints k ON k.name = w.name AND k.partition = w.partition
+        AND k.generation = w.generation AND k.position = %(from)s
+      ORDER BY k.name, k.partition FOR UPDATE OF k) AS held
+WHERE c.name = held.name AND c.partition = held.partition
 """
 BEAT = """
 UPDATE projection_checkpoints SET status = %s, owner = %s, error = %s,

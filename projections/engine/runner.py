@@ -108,6 +108,7 @@ class Runner:
         role: str = "mindstream_project",
         page: int = PAGE,
         tell: Told | None = None,
+        gather: float = 0.0,
     ) -> None:
         self._tell = tell
         self._dsn = dsn
@@ -120,6 +121,8 @@ class Runner:
         self._head = 0
         self._headed_at = 0.0
         self._changes = 0
+        self._gather = gather
+        self._caught_up = False
         self._pages = PagesAhead(source, page)
 
     def run(self, stop: threading.Event) -> None:
@@ -131,6 +134,8 @@ class Runner:
                 delay = 0.1
                 if not busy:
                     self._source.wait(POLL)
+                elif self._gather and self._caught_up:
+                    stop.wait(self._gather)
             except psycopg.OperationalError as error:
                 log.warning("projector_disconnected", reason=type(error).__name__)
                 self.close()
@@ -182,6 +187,7 @@ class Runner:
         places = {at for state in waiting_states for at in state.positions.values() if at < head}
         behind = min(places)
         to = min([head, *(places - {behind})])
+        self._caught_up = to >= head
         with _uncollected():
             self._advance(connection, holdings, turns_at(waiting_states, behind), behind, to, head)
         return True
@@ -263,7 +269,7 @@ class Runner:
         try:
             with connection.transaction():
                 status = "live" if to >= head else "catching_up"
-                self._move(connection, turn, behind, to, status, started)
+                self._move(connection, [turn], behind, to, status, started)
                 writer = writer_of(state.view, connection, state.view.table)
                 poisoned = mending.apply_what_can_be(connection, writer, state.mine(page))
                 for event, fault in poisoned:
@@ -326,8 +332,7 @@ class Runner:
         status = "live" if to >= head else "catching_up"
         with connection.transaction():
             # First the checkpoints: their locks fence, and come before those of the rows.
-            for turn in turns:
-                self._move(connection, turn, behind, to, status, started)
+            self._move(connection, turns, behind, to, status, started)
             for state, _ in turns:
                 mine = state.mine(page)
                 counts[state.view.name] = len(mine)
@@ -354,30 +359,30 @@ class Runner:
     def _move(
         self,
         connection: checkpoints.Connection,
-        turn: Turn,
+        turns: Sequence[Turn],
         behind: int,
         to: int,
         status: str,
         started: float,
     ) -> None:
-        state = turn.state
+        held = [(turn.state, partition) for turn in turns for partition in turn.partitions]
         moved = connection.execute(
             checkpoints.ADVANCE,
             {
-                "name": state.view.name,
-                "partitions": list(turn.partitions),
-                "generation": state.generation,
+                "names": [state.view.name for state, _ in held],
+                "partitions": [partition for _, partition in held],
+                "generations": [state.generation for state, _ in held],
+                "rates": [state.rate for state, _ in held],
                 "from": behind,
                 "to": to,
                 "status": status,
                 "owner": self._owner,
                 "batch_seconds": time.perf_counter() - started,
-                "events_per_second": state.rate,
             },
             prepare=True,
         )
-        if moved.rowcount != len(turn.partitions):
-            raise Fenced(state.view.name)
+        if moved.rowcount != len(held):
+            raise Fenced(", ".join(turn.state.view.name for turn in turns))
 
     def _failed(self, holdings: Holdings, state: Held, error: Exception, head: int) -> None:
         state.writer = None
