@@ -41,6 +41,7 @@ from commands.departure import Departed, ask_for_erasures
 from domain.operation import ERASURE, NewOperation
 from projections.engine.pages import PAGE
 from projections.engine.runner import Runner
+from projections.engine.view import RowView
 from projections.ops.audit import cutoff
 from workers.broker import NAMESPACE, QUEUE, Offers, OnLoop, redis_broker, work
 from workers.changed import rebuild_changed
@@ -54,8 +55,11 @@ from workers.scheduler import schedule
 
 SWITCH = 0.001
 """Seconds after which one of a projector's threads lets another one go on."""
-PAGE_ASIDE = 1_000
-"""Events at once of what is dear to fold: however busy the machine, it shows that it goes on."""
+PAGES: dict[Share, int] = {"awaited": PAGE, "aside": 1_000}
+"""Events at once. What is dear to fold has to show that it goes on, however busy the machine is."""
+GATHER: dict[Share, float] = {"awaited": 0.0, "aside": 0.05}
+"""Seconds for which events come together once all were folded: many at once are cheaper. One that
+comes later is folded at once."""
 SPARE_THREADS = 4
 """Threads of a worker beyond those of long work."""
 
@@ -79,28 +83,35 @@ async def projector(settings: Settings, stop: asyncio.Event, share: Share | None
     ours = [view for view in VIEWS if view.store != "timeseries"]
     inside = [view for view in ours if view.outside is None]
     shown = [view for view in inside if not view.with_metadata | view.apart]
-    awaited = (dsn, PostgresSource, shown, PAGE)
-    # On threads of their own, since each of them waits for something else.
-    aside = (
-        (dsn, SourceWithMetadata, [view for view in inside if view.with_metadata], PAGE_ASIDE),
-        (dsn, PostgresSource, [view for view in inside if view.apart], PAGE_ASIDE),
-        # A store that is away holds up nobody else.
-        (dsn, PostgresSource, [view for view in ours if view.outside is not None], PAGE_ASIDE),
-        (
-            series_dsn_of(settings) or dsn,
-            PostgresSource,
-            [view for view in VIEWS if view.store == "timeseries"],
-            PAGE_ASIDE,
-        ),
-    )
-    work = {"awaited": (awaited,), "aside": aside, None: (awaited, *aside)}[share]
+    shares: dict[Share, list[tuple[str, type[PostgresSource], list[RowView[Any]]]]] = {
+        "awaited": [(dsn, PostgresSource, shown)],
+        # On threads of their own, since each of them waits for something else.
+        "aside": [
+            (dsn, SourceWithMetadata, [view for view in inside if view.with_metadata]),
+            (dsn, PostgresSource, [view for view in inside if view.apart]),
+            # A store that is away holds up nobody else.
+            (dsn, PostgresSource, [view for view in ours if view.outside is not None]),
+            (
+                series_dsn_of(settings) or dsn,
+                PostgresSource,
+                [view for view in VIEWS if view.store == "timeseries"],
+            ),
+        ],
+    }
     traced = tracing.projections(settings, dsn, PROJECT)
     tell = None if traced is None else traced.told
     runners = [
         Runner(
-            rows, source(dsn, role=PROJECT, keys=keys), views, role=PROJECT, page=page, tell=tell
+            rows,
+            source(dsn, role=PROJECT, keys=keys),
+            views,
+            role=PROJECT,
+            page=PAGES[each],
+            gather=GATHER[each],
+            tell=tell,
         )
-        for rows, source, views, page in work
+        for each in (shares if share is None else (share,))
+        for rows, source, views in shares[each]
         if views
     ]
     if len(runners) > 1:

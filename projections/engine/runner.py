@@ -96,7 +96,8 @@ def _is_lost(error: Exception) -> bool:
 class Runner:
     """Keeps views up to date until it is told to stop; one thread.
 
-    ``dsn`` is of the database that holds the rows, where it acts as ``role``.
+    ``dsn`` is of the database that holds the rows, where it acts as ``role``. For ``gather``
+    seconds after it has caught up events come together; one that comes later is folded at once.
     """
 
     def __init__(
