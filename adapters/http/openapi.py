@@ -45,7 +45,9 @@ def document(
         ValueError: two operations have one id, or an operation names an unknown problem.
     """
     described = [
-        (route, route.handler.opt[OPT]) for route in walk(handlers) if OPT in route.handler.opt
+        (route, route.handler.opt[OPT])
+        for route in walk(handlers)
+        if OPT in route.handler.opt and not route.handler.opt[OPT].internal
     ]
     schemas = _Schemas(operation for _, operation in described)
     paths: Json = {}

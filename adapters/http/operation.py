@@ -28,6 +28,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     ``permission``, or any principal where that is None. ``keys`` says whether an API key may; where
     None, it may what has a permission that it can be given. ``doors.Access`` enforces it.
 
+    ``internal`` calls are one of our own pages' alone: they are in no document and may change.
+
     ``if_match``, ``idempotent`` and ``fresh``
     add the headers of the three conventions; where None, they follow from the method: PATCH and
     DELETE need If-Match, every write takes an Idempotency-Key, and a read takes a
@@ -59,3 +61,4 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     idempotent: bool | None = None
     fresh: bool = False
     operation_id: str | None = None
+    internal: bool = False

@@ -272,6 +272,7 @@ class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _STREAM = Operation(
+    internal=True,  # it never ends: no client of the contract may run into it
     summary="What moves by the second on the pages of the console",
     description="Server-sent events: what is, at once, and then whenever it changed, once a second"
     " at most. Nothing is told again that was missed. It ends when the credentials are good no"
