@@ -39,7 +39,6 @@ from bootstrap.wiring.reacting import on_its_own_loop, reactor
 from bootstrap.wiring.write_side import WriteSide
 from commands.departure import Departed, ask_for_erasures
 from domain.operation import ERASURE, NewOperation
-from projections.engine.pages import PAGE
 from projections.engine.runner import Runner
 from projections.engine.view import RowView
 from projections.ops.audit import cutoff
@@ -55,8 +54,6 @@ from workers.scheduler import schedule
 
 SWITCH = 0.001
 """Seconds after which one of a projector's threads lets another one go on."""
-PAGES: dict[Share, int] = {"awaited": PAGE, "aside": 1_000}
-"""Events at once. What is dear to fold has to show that it goes on, however busy the machine is."""
 GATHER: dict[Share, float] = {"awaited": 0.0, "aside": 0.05}
 """Seconds for which events come together once all were folded: many at once are cheaper. One that
 comes later is folded at once."""
@@ -106,7 +103,6 @@ async def projector(settings: Settings, stop: asyncio.Event, share: Share | None
             source(dsn, role=PROJECT, keys=keys),
             views,
             role=PROJECT,
-            page=PAGES[each],
             gather=GATHER[each],
             tell=tell,
         )

@@ -8,6 +8,7 @@ that fails or waits holds up no other. Which processes do it, and until when, is
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -165,6 +166,7 @@ def fold(
             # Up to where the next one stands, so that they meet and share pages from there.
             beyond = [foldings[at].position for at in going if at not in chosen]
             topics = sorted({topic for at in chosen for topic in foldings[at].topics})
+            started = time.perf_counter()
             page, to = ahead.read(position, min(beyond, default=goal), topics, streams)
             for at in chosen:
                 one = foldings[at]
@@ -175,6 +177,7 @@ def fold(
                 except Exception as error:  # noqa: BLE001 - it must not stop the others
                     log.warning("rebuild_failed", reason=quarantine.describe(error))
                     failed[at] = True
+            ahead.took(len(page), time.perf_counter() - started)
     finally:
         ahead.forget()
 

@@ -211,6 +211,7 @@ class Runner:
                 metrics.gap_seconds.labels(turn.state.view.name).set(age)
         try:
             self._commit(connection, turns, page, behind, to, head, started)
+            self._pages.took(len(page), time.perf_counter() - started)
             return
         except Exception as error:
             if _is_lost(error):
