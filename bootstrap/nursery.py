@@ -220,6 +220,7 @@ def _fork(order: _Order) -> int:
     reading, writing = os.pipe()
     between = os.fork()
     if between == 0:
+        here = os.getpid()
         pid = os.fork()
         if pid:
             # Also here: the supervisor may signal the group before the process has come so far.
@@ -229,12 +230,9 @@ def _fork(order: _Order) -> int:
             os._exit(0)
         os.close(reading)
         os.close(writing)
-        while os.getppid() != order.parent:
-            # Orphans go to the supervisor; somebody else has them only when it is dead.
-            if os.getppid() == 1:
-                os._exit(1)
+        while os.getppid() == here:
             time.sleep(0.0005)
-        return 0
+        return 0  # whoever has it now must be the supervisor: `children.bind_to` sees to that
     os.close(writing)
     with os.fdopen(reading, "rb") as told:
         pid = int(told.read())

@@ -14,6 +14,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,8 +27,6 @@ Body = Callable[[asyncio.Event], Awaitable[None]]
 
 NICE = 3
 """By how much the process aside gives way to what people wait for: it must not come to a halt."""
-
-
 ASIDE_SECONDS = 5.0
 """How long the process aside may take to end after the other has."""
 
@@ -84,6 +83,8 @@ def _aside(pair: socket.socket, body: Body, main: Callable[[Share, Body], int]) 
             await body(stop)
 
         code = main("aside", bound)
+    except BaseException:  # noqa: BLE001 - nothing above it would tell of it
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
 

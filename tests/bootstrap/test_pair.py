@@ -22,7 +22,7 @@ def say(*words):
 def body_of(share):
     async def body(stop):
         say(share, os.getpid(), os.nice(0))
-        if share == "awaited" and "fails" in sys.argv:
+        if share in sys.argv:
             raise RuntimeError("it does")
         await stop.wait()
         say(share, "ends")
@@ -105,9 +105,10 @@ def test_the_death_of_the_first_ends_the_process_aside(both: Pair) -> None:
     wait_until(lambda: both.aside_is_gone, seconds=10, what="the process aside has ended")
 
 
-def test_an_error_of_the_first_ends_both() -> None:
+@pytest.mark.parametrize("share", ["awaited", "aside"])
+def test_an_error_of_either_ends_both_and_is_told(share: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "fails"],
+        [sys.executable, "-c", PROGRAM, share],
         capture_output=True,
         text=True,
         timeout=20,

@@ -76,6 +76,7 @@ async def why_it_ends(listener: Listener) -> Reason:
 async def test_listeners_share_a_look_and_nobody_looks_for_nobody(
     beats: Beats, looked: Looked
 ) -> None:
+    tasks = len(asyncio.all_tasks())
     listeners = [beats.listen(f"user:{number}", Pass()) for number in range(10)]
     assert {(await told(each)).position for each in listeners} == {7}
     assert looked.looks == 1
@@ -85,9 +86,11 @@ async def test_listeners_share_a_look_and_nobody_looks_for_nobody(
     assert (await told(late)).position == 8
     for each in (*listeners, late):
         each.close()
-    looks = looked.looks
-    await asyncio.sleep(5 * EVERY)
-    assert looked.looks == looks
+
+    async def nobody_looks() -> bool:
+        return len(asyncio.all_tasks()) == tasks
+
+    await eventually_async(nobody_looks, within=5)
     again = beats.listen("user:1", Pass())
     assert (await told(again)).position == 8
     again.close()
