@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-LANES = ("killing", "serving", "starting", "storing")
-"""Those that last begin first: systems that are treated badly, the one that tests share, how
-systems begin and end, and stores. What else there is fills up, module by module."""
+@pytest.fixture(scope="session")
+def slack(request: pytest.FixtureRequest) -> float:
+    """How many times as long as a bar allows: what shares a machine with other tests waits."""
+    return 1.0 if request.config.getoption("--long") else 5.0
+
+
+LANES = ("operating", "killing", "serving", "starting", "alone", "storing")
+"""Those that last begin first: what operators do, systems that are treated badly, what people do,
+how systems begin and end, systems of one module alone, and stores. What else there is fills up,
+module by module. Whatever is in one lane shares its system."""
+
+
+SIGNS = {
+    "killing": re.compile(r"\brough\b"),
+    "alone": re.compile(r"def (system|impatient|gateway)\("),
+    "operating": re.compile(r"\bup\.cli\(|\bOPERATOR\b"),
+}
+"""What tells the lane of a module of tests over HTTP, in its text; the rest serves."""
 
 
 class Lanes(LoadScopeScheduling):
@@ -45,7 +61,7 @@ def lane_of(path: str) -> str:
     """The lane of a module, from its path below the root."""
     if path.startswith("tests/e2e/"):
         text = (ROOT / path).read_text(encoding="utf-8")
-        return "killing" if "rough" in text or "mark.faults" in text else "serving"
+        return next((lane for lane, sign in SIGNS.items() if sign.search(text)), "serving")
     if path.startswith("tests/bootstrap/"):
         return "starting"
     return "storing" if path.startswith(("tests/adapters/search/", "tests/faults/")) else path

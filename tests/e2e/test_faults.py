@@ -100,7 +100,9 @@ def test_an_import_whose_processes_are_killed(
         assert twice.fetchone() is None, "no line is taken twice"
 
 
-def test_the_write_api_killed_under_load(rough: Up, crowd: People, times: int) -> None:
+def test_the_write_api_killed_under_load(
+    rough: Up, crowd: People, times: int, slack: float
+) -> None:
     draw = random.Random(5)
     person = crowd.new()
     with writing(person) as said:
@@ -111,7 +113,7 @@ def test_the_write_api_killed_under_load(rough: Up, crowd: People, times: int) -
         wanted = len(said) + 50
         wait_until(lambda: len(said) >= wanted, seconds=60, what="writes go on")
     is_there_once(person, said, _probed(person))
-    assert said.longest_silence() < 8
+    assert said.longest_silence() < 8 * slack
 
 
 def _probed(person: Person) -> dict[str, str]:
@@ -120,7 +122,9 @@ def _probed(person: Person) -> dict[str, str]:
     return token_of(person.delete(probe, 1))
 
 
-def test_the_database_stopped_at_once_under_load(rough: Up, crowd: People, times: int) -> None:
+def test_the_database_stopped_at_once_under_load(
+    rough: Up, crowd: People, times: int, slack: float
+) -> None:
     person = crowd.new()
     reader = crowd.log_in(person.email)
     codes: set[int] = set()
@@ -143,7 +147,7 @@ def test_the_database_stopped_at_once_under_load(rough: Up, crowd: People, times
             wait_until(lambda n=wanted: len(said) >= n, seconds=60, what="writes go on")
     assert codes <= {200, 503}
     is_there_once(person, said, _probed(person))
-    assert said.longest_silence() < 6
+    assert said.longest_silence() < 6 * slack
     wait_until(
         lambda: crowd.anonymous.get("/health/ready").status_code == 200,
         seconds=10,
@@ -189,7 +193,7 @@ def test_without_the_cache(rough: Up, crowd: People, number: signal.Signals) -> 
     wait_until(can_log_in, seconds=20, what="people can log in again")
 
 
-def test_everything_killed_at_once_comes_back(rough: Up, crowd: People) -> None:
+def test_everything_killed_at_once_comes_back(rough: Up, crowd: People, slack: float) -> None:
     person = crowd.new()
     key = {"Idempotency-Key": "before"}
     first = person.post("/v1/journal/entries", {**ENTRY, "date": "2024-01-01"}, headers=key)
@@ -208,7 +212,7 @@ def test_everything_killed_at_once_comes_back(rough: Up, crowd: People) -> None:
             return False
         return [answer.status_code for answer in answers] == [201, 200]
 
-    wait_until(is_back, seconds=30, what="everything is back")
-    assert time.monotonic() - began < 15
+    wait_until(is_back, seconds=90, what="everything is back")
+    assert time.monotonic() - began < 15 * slack
     assert answers[0].content == first.content
     assert answers[1].json()["data"] == first.json()["data"]

@@ -45,6 +45,9 @@ def crowd(system: Up) -> Iterator[People]:
         yield found
 
 
+PACE = 0.2
+"""Seconds between two requests of one person: some twenty a second in all."""
+
 Work = Callable[[int], httpx.Response]
 
 
@@ -92,6 +95,7 @@ def keep_at_it(work: Work, failed: list[str], done: threading.Event) -> None:
         except httpx.HTTPError as error:
             failed.append(repr(error))
         number += 1
+        done.wait(PACE)
 
 
 @contextmanager

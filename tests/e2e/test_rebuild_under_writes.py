@@ -76,7 +76,9 @@ def fill(rough: Up, events: int) -> None:
             database.execute(FILL, (10_000,))
 
 
-def test_a_rebuild_under_writes(rough: Up, crowd: People, request: pytest.FixtureRequest) -> None:
+def test_a_rebuild_under_writes(
+    rough: Up, crowd: People, request: pytest.FixtureRequest, slack: float
+) -> None:
     long = request.config.getoption("--long")
     events, writes = (1_000_000, 200) if long else (20_000, 50)
     operator, still, writer = crowd.log_in(*OPERATOR), crowd.new(), crowd.new()
@@ -122,6 +124,7 @@ def test_a_rebuild_under_writes(rough: Up, crowd: People, request: pytest.Fixtur
                 found = client.get(path)
                 assert (found.status_code, found.json()["data"]) == (200, shown[path]), path
                 next(reads)
+                stop.wait(0.02)
 
     mail = mails(rough)
     with running(write, write, write, write, read):
@@ -135,7 +138,7 @@ def test_a_rebuild_under_writes(rough: Up, crowd: People, request: pytest.Fixtur
         assert (result["equal"], result["swapped"]) == (True, True), result
         assert result["checksum_live"] == result["checksum_shadow"]
     assert next(reads) > 50
-    assert max(waits) < 1.0, f"a read of one's own write waited {max(waits):.2f} s"
+    assert max(waits) < slack, f"a read of one's own write waited {max(waits):.2f} s"
     assert mails(rough) == mail, "a rebuild sends nothing"
     assert {each["date"] for each in writer.whole_list(_after(writer))} == set(written.dates)
     for name in results:

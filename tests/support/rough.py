@@ -24,6 +24,8 @@ from tests.support.servers import wait_until
 from tests.support.upped import Up
 
 _FIRST_DAY = datetime.date(1900, 1, 1)
+PACE = 0.05
+"""Seconds between two writes of one writer: eight of them write some hundred times a second."""
 
 
 def pid_of(up: Up, name: str) -> int:
@@ -114,6 +116,7 @@ def writing(person: Person, writers: int = 8) -> Iterator[Acknowledged]:
                 with said.lock:
                     date = str(_FIRST_DAY + datetime.timedelta(next(days)))
                 _until_acknowledged(client, date, said)
+                stop.wait(PACE)
 
     threads = [threading.Thread(target=write) for _ in range(writers)]
     for thread in threads:

@@ -114,9 +114,14 @@ def running() -> Iterator[Servers]:
 def wait_until(
     condition: Callable[[], object], *, seconds: float = 30.0, what: str = "the condition holds"
 ) -> None:
-    """Look again and again until the condition is true; fail with ``what`` after ``seconds``."""
+    """Look again and again until the condition is true; fail with ``what`` after ``seconds``.
+
+    The longer it takes, the longer it waits between two looks: they cost what others need.
+    """
     deadline = time.monotonic() + seconds
+    pause = 0.02
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.1, 0.2)

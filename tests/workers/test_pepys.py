@@ -14,6 +14,7 @@ from projections.journal.days import streak_and_statistics
 from tests.support.diary import PEPYS, Diary
 from tests.support.journal_stack import Stack, running_stack
 from tests.support.servers import Database
+from tests.support.waiting import eventually_async
 from workers.journal import import_journal
 
 pytestmark = [
@@ -53,6 +54,12 @@ async def test_pepys(stack: Stack) -> None:
         path = probe.headers["location"]
         gone = await client.delete(path, headers={"if-match": "*"})
         fresh = {"consistency-token": gone.headers["consistency-token"], "prefer": "wait=10"}
+
+        async def is_folded() -> bool:
+            answer = await client.get("/v1/journal/entries", headers=fresh)
+            return answer.status_code == 200
+
+        await eventually_async(is_folded, within=90)
         read: dict[str, dict[str, Any]] = {}
         cursor: str | None = None
         while True:

@@ -125,7 +125,9 @@ async def test_a_reaction_that_says_so_begins_at_the_beginning(
         await become(lambda: everything.written == ["history"])
 
 
-async def test_an_idle_worker_acts_within_a_second(diary: Diary, letters: Letters) -> None:
+async def test_an_idle_worker_acts_within_a_second(
+    diary: Diary, letters: Letters, slack: float
+) -> None:
     async with running(diary.database.write_dsn, letters):
         await begun(diary, letters)
         with psycopg.connect(diary.database.write_dsn, autocommit=True) as told:
@@ -134,7 +136,7 @@ async def test_an_idle_worker_acts_within_a_second(diary: Diary, letters: Letter
                 note(diary, str(number))
                 told.execute("SELECT pg_notify('mindstream_appended', '1')")
                 await become(lambda: len(letters.written) == number + 1)  # noqa: B023
-                assert time.monotonic() - began < 1.0
+                assert time.monotonic() - began < slack
 
 
 async def test_a_crash_between_effect_and_position_repeats_that_one_under_its_key(
@@ -377,7 +379,7 @@ async def test_a_lost_connection_costs_nothing(
 
 
 async def test_a_killed_worker_is_followed_by_another_within_five_seconds(
-    diary: Diary, letters: Letters, asked: psycopg.Connection[Any]
+    diary: Diary, letters: Letters, asked: psycopg.Connection[Any], slack: float
 ) -> None:
     await begun(diary, letters)
     command = [sys.executable, "-m", "tests.support.reacting"]
@@ -402,7 +404,7 @@ async def test_a_killed_worker_is_followed_by_another_within_five_seconds(
         process.send_signal(signal.SIGKILL)
         began = time.monotonic()
         await become(lambda: owner() != killed)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 5 * slack
         await become(lambda: position(asked) == 201)
         files = list(letters.folder.iterdir())
         assert len(files) == 201  # one for each event, whatever was tried twice
