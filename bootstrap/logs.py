@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from traceback import extract_tb
 from types import TracebackType
 from typing import Any, TextIO
@@ -183,6 +183,13 @@ class _Shape:
         line["pod"] = self._pod
         line["node"] = self._node
         return line
+
+
+def line(process: str, level: str, message: str, **context: object) -> str:
+    """A line of this shape, about a process by one that has a log of its own."""
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    event: Event = {"event": message, "level": level, "timestamp": now, **context}
+    return _serialise(_Shape(process)(None, "", event))
 
 
 def harmless(name: str, value: Any) -> Any:

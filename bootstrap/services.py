@@ -19,12 +19,18 @@ from bootstrap.settings import Settings
 
 
 class Process(msgspec.Struct, frozen=True):
-    """One supervised process; ``restarts`` counts since ``up``. Times are aware and in UTC."""
+    """One supervised process; ``restarts`` counts since ``up``. Times are aware and in UTC.
+
+    ``died`` and ``died_at`` say how and when one before it ended by itself; what was replaced did
+    not. None: that has not happened.
+    """
 
     name: str
     pid: int
     started_at: datetime
     restarts: int
+    died: str | None = None
+    died_at: datetime | None = None
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import http.client
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import msgspec
 from bootstrap import children
 from bootstrap.children import Command, Running
 from bootstrap.embedded import EmbeddedError
+from bootstrap.logs import line
 from bootstrap.services import Process
 
 LOOK_SECONDS = 0.1
@@ -80,7 +82,9 @@ class Watch:
         self._process: Running | None = None
         self._started_at = datetime.now(UTC)
         self._restarts = 0
-        self._log: Path | None = None
+        self._died: str | None = None
+        self._died_at: datetime | None = None
+        self._retiring = False
         self._changing = asyncio.Lock()
 
     @property
@@ -93,6 +97,8 @@ class Watch:
             pid=self._process.pid,
             started_at=self._started_at,
             restarts=self._restarts,
+            died=self._died,
+            died_at=self._died_at,
         )
 
     async def start(self) -> None:
@@ -123,7 +129,7 @@ class Watch:
                 self._kill_group()
                 lived = asyncio.get_running_loop().time() - born
                 quick = 0 if lived > SETTLED_SECONDS else quick + 1
-                self._say(f"{self.service.name} ended ({self._exit()}); starting it again")
+                self._mourn()
                 if quick:
                     await asyncio.sleep(min(0.1 * 2**quick, LONGEST_PAUSE_SECONDS))
                 try:
@@ -141,6 +147,7 @@ class Watch:
         if old is None or self.service.usable is None:
             raise CannotStart(f"{self.service.name} cannot be replaced")
         if self.service.alone:
+            self._retiring = True
             await self._retire(old)
             # ``keep`` starts the next one.
             await self._until_usable(lambda: self._process)
@@ -250,6 +257,19 @@ class Watch:
         if code is None or code >= 0:
             return f"exit code {code}"
         return signal.Signals(-code).name
+
+    def _mourn(self) -> None:
+        """Tell how it ended: on the terminal, in its log and to whoever asks later."""
+        name, how = self.service.name, self._exit()
+        if self._retiring:
+            self._retiring = False
+            self._say(f"{name} has made room; starting the next one")
+            return
+        self._died, self._died_at = how, datetime.now(UTC)
+        self._say(f"{name} ended at {self._died_at:%H:%M:%S} UTC ({how}); starting it again")
+        told = line(name, "error", "process_ended", reason=how)
+        with suppress(OSError), self._command.log.open("a", encoding="utf-8") as log:
+            log.write(told + "\n")
 
     def _obituary(self, what: str) -> str:
         log = self._command.log

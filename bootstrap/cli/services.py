@@ -39,7 +39,7 @@ def services(json: cli.Json = False) -> None:
     cli.out.print()
     now = datetime.now(UTC)
     cli.print_table(
-        ("PROCESS", "PID", "UP SINCE", "SECONDS", "RESTARTS"),
+        ("PROCESS", "PID", "UP SINCE", "SECONDS", "RESTARTS", "LAST DEATH"),
         [
             (
                 process.name,
@@ -47,6 +47,7 @@ def services(json: cli.Json = False) -> None:
                 process.started_at.isoformat(timespec="seconds"),
                 int((now - process.started_at).total_seconds()),
                 process.restarts,
+                "" if process.died_at is None else f"{process.died} {process.died_at:%H:%M:%S}",
             )
             for process in found.processes
         ],

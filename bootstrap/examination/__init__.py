@@ -9,12 +9,14 @@ because an earlier one failed is left out.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psycopg
 
 from bootstrap import services
 from bootstrap.examination import here, postgres, schema, stores
 from bootstrap.examination.finding import Finding, failed, warning
+from bootstrap.places import Places
 from bootstrap.settings import Settings, SettingsError, load
 
 __all__ = ["Finding", "examine"]
@@ -42,7 +44,7 @@ def examine() -> Iterator[Finding]:
         yield warning("services", f"nothing runs in {settings.home}", "start `mindstream up`")
         yield here.binaries()
         return
-    yield here.processes(found)
+    yield here.processes(found, Places(settings.home).log, datetime.now(UTC))
     yield from _servers(settings)
     yield from stores.files(settings)
     yield stores.mail(settings)

@@ -10,6 +10,7 @@ import socket
 import sys
 import zoneinfo
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -24,6 +25,7 @@ GIB = 1 << 30
 WANTED_DISK_BYTES = GIB
 LEAST_DISK_BYTES = GIB // 8
 LEAST_FILES = 4096
+LATELY = timedelta(hours=1)
 ZONES = ("Europe/Lisbon", "America/Sao_Paulo", "Asia/Kathmandu")
 """Zones with three kinds of rules; whoever has these has them all."""
 
@@ -137,20 +139,23 @@ def binaries() -> Finding:
     return ok("binaries", "embedded PostgreSQL and Valkey are installed")
 
 
-def processes(found: services.Services | None) -> Finding:
-    """Whether processes died under the supervisor."""
+def processes(found: services.Services | None, log: Path, now: datetime) -> Finding:
+    """Whether processes died under the supervisor lately; ``log`` is the folder of their logs."""
     if found is None:
         return ok("services", "named by the settings")
-    often = [
-        f"{process.name} ({process.restarts})" for process in found.processes if process.restarts
+    dead = [
+        process
+        for process in found.processes
+        if process.died_at is not None and now - process.died_at < LATELY
     ]
-    if often:
+    if dead:
+        told = (f"{each.name} at {each.died_at:%H:%M:%S} UTC ({each.died})" for each in dead)
         return warning(
             "services",
-            f"restarted since `up`: {', '.join(often)}",
-            "the reason is at the end of its file in HOME/log/",
+            f"ended and were started again: {', '.join(told)}",
+            f"see what stands before `process_ended` in {log / dead[-1].name}.log",
         )
-    return ok("services", f"{len(found.processes)} processes, none restarted")
+    return ok("services", f"{len(found.processes)} processes, none has died within an hour")
 
 
 def master_key(settings: Settings) -> Finding:

@@ -7,6 +7,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from bootstrap import examination
 from bootstrap.examination import engine, here, postgres, schema, stores
 from bootstrap.examination.finding import Finding
 from bootstrap.master_key import master_keys
+from bootstrap.services import Process, Services
 from bootstrap.settings import Settings
 from domain.reaction import ReactionStatus
 from tests.support.servers import Database, Servers
@@ -55,6 +57,27 @@ def nowhere() -> int:
 
 
 # --- This machine
+
+
+def test_what_died_lately_is_told_and_what_was_replaced_is_not() -> None:
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def told(died: timedelta | None) -> Finding:
+        how = (None, None) if died is None else ("SIGKILL", now - died)
+        process = Process("projector", 7, now, 2, *how)
+        each = (process, Process("worker", 8, now, 1))
+        running = Services(
+            gateway="", write_dsn="", read_dsn="", owner_dsn=None, redis_url="", search_url=None,
+            processes=each,
+        )  # fmt: skip
+        return here.processes(running, Path("/home/log"), now)
+
+    assert told(None).state == told(timedelta(hours=2)).state == "ok"
+    fault = told(timedelta(minutes=2))
+    assert fault.state == "warning"
+    assert "projector at 11:58:00 UTC (SIGKILL)" in fault.detail
+    assert "worker" not in fault.detail
+    assert "/home/log/projector.log" in (fault.remedy or "")
 
 
 def test_a_disk_that_fills_is_a_warning_and_a_full_one_a_failure(

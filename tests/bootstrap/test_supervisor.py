@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -72,7 +73,7 @@ def test_services_have_the_promised_shape_and_the_servers_own_pids(up: Up) -> No
     for name in SERVERS:
         assert psutil.Process(up.processes()[name]["pid"]).name() == name
     for process in services["processes"]:
-        assert set(process) == {"name", "pid", "started_at", "restarts"}
+        assert set(process) == {"name", "pid", "started_at", "restarts", "died", "died_at"}
         assert process["started_at"].endswith("Z")
 
 
@@ -89,7 +90,12 @@ def test_what_is_killed_is_back_within_five_seconds(up: Up, name: str) -> None:
     )
     after = up.processes()[name]
     assert after["restarts"] == before["restarts"] + 1
-    assert after["started_at"] > before["started_at"]
+    assert after["started_at"] > after["died_at"] > before["started_at"]
+    assert after["died"] == "SIGKILL"
+    lines = (up.home / "log" / f"{name}.log").read_text().splitlines()
+    told = [json.loads(line) for line in lines if "process_ended" in line]
+    assert told[-1]["context"] == {"reason": "SIGKILL"}
+    assert told[-1]["pod"] == name
 
 
 def test_a_database_stopped_at_once_comes_back_with_what_was_committed(up: Up) -> None:
@@ -133,6 +139,7 @@ def test_what_is_named_is_replaced_and_nothing_else(up: Up) -> None:
     assert changed == {"write-api", "gateway"}
     for name in changed:
         assert after[name]["restarts"] == before[name]["restarts"] + 1
+        assert after[name]["died_at"] == before[name]["died_at"], "it did not die by itself"
         assert not psutil.pid_exists(before[name]["pid"])
         assert usable(up, name)
 
