@@ -16,7 +16,7 @@ import psycopg
 from adapters.operations import SET_OPERATOR, operation_of, operations_sql
 from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
 from adapters.statuses import PATIENCE, Elsewhere
-from domain.operation import Operation
+from domain.operation import ANSWERS, Operation
 
 _OPEN_ITEMS = Statement(
     "oversight_open_items",
@@ -36,9 +36,10 @@ _OPEN_OPERATIONS = Statement(
     GROUP BY state
     UNION ALL
     SELECT 'failed', count(*) FROM (SELECT FROM operations WHERE state = 'failed'
-                                      AND created_at >= now() - interval '1 day' LIMIT 100) AS found
+                                      AND created_at >= now() - interval '1 day'
+                                      AND error ->> 'code' <> ALL ($1) LIMIT 100) AS found
     """,
-    (),
+    ("text[]",),
 )
 _RUNNING = Statement(
     "oversight_running",
@@ -53,12 +54,18 @@ _RUNNING = Statement(
 async def opened(
     pipeline: Pipeline, elsewhere: Sequence[Elsewhere]
 ) -> tuple[dict[str, int], dict[str, int], list[Operation]]:
-    """Items by state, operations by state (``failed``: of a day), and some that are running.
+    """Items by state, operations by state, and some that are running.
 
-    Items of a store that does not answer are left out.
+    ``failed`` are those of a day that somebody should look at. Items of a store that does not
+    answer are left out.
     """
     [items, _, operations, running], *others = await asyncio.gather(
-        pipeline.run((_OPEN_ITEMS, ()), (SET_OPERATOR, ()), (_OPEN_OPERATIONS, ()), (_RUNNING, ())),
+        pipeline.run(
+            (_OPEN_ITEMS, ()),
+            (SET_OPERATOR, ()),
+            (_OPEN_OPERATIONS, (sorted(ANSWERS),)),
+            (_RUNNING, ()),
+        ),
         *(_items_of(store) for store in elsewhere),
     )
     counts: Counter[str] = Counter()

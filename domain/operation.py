@@ -29,6 +29,21 @@ Held = Literal["held", "paused", "cancelled", "lost"]
 """What a worker learns of its operation: still its own, to wait, not wanted, not its own."""
 
 
+ANSWERS = frozenset(
+    {
+        "DIFFERENCES",
+        "NOTHING_KEPT",
+        "NOT_FOUND",
+        "RANGE_NOT_SUPPORTED",
+        "TOO_LATE",
+        "TOO_MANY_REFUSED",
+        "UNKNOWN_KEY",
+        "UNKNOWN_PROJECTION",
+    }
+)
+"""Codes of failures that answer whoever asked for the work, and need nobody else."""
+
+
 class Failure(msgspec.Struct, frozen=True):
     """Why an operation failed: a stable code and one sentence."""
 

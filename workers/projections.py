@@ -134,7 +134,12 @@ def _failure(error: Exception) -> tuple[Failure, Any] | None:
             )
             return Failure("DIFFERENCES", message), found
         case engine_of.PoisonMet():
-            message = f"{len(error.items)} events cannot be folded; nothing was swapped."
+            first = error.items[0]
+            message = (
+                f"{error}, the first at position {first['position']} ({first['topic']}):"
+                f" {first['error']}. The live rows are as they were. Mend what is wrong with it; a"
+                " rebuild with accept_differences leaves it out, and has it wait in quarantine."
+            )
             return Failure("POISON_MET", message), {"poisoned": error.items}
         case engine_of.NothingKept():
             return Failure("NOTHING_KEPT", "There is no older generation to go back to."), None

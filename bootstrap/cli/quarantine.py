@@ -115,7 +115,10 @@ def discard(
         _show(_open(chosen), json)
         return
     _exists(item)
-    cli.confirm(f"Leave {len(_open(chosen))} events out for good?", yes=yes)
+    found = _open(chosen)
+    if not found:
+        cli.fail("No event in quarantine matches that: `mindstream quarantine list` shows all.")
+    cli.confirm(f"Leave {len(found)} events out for good?", yes=yes)
 
     async def do(desk: Desk) -> Operation:
         new = desk.new(DISCARD, {**_params(chosen), "reason": reason})

@@ -15,6 +15,7 @@ import psycopg
 from bootstrap.examination.finding import Finding, failed, ok, warning
 from bootstrap.operators import desk
 from bootstrap.settings import Settings
+from domain.operation import ANSWERS
 from domain.reaction import ReactionStatus
 from projections.engine.telemetry import ProjectionStatus
 
@@ -38,6 +39,12 @@ SELECT id::text, kind, params ->> 'projection', state,
        extract(epoch FROM now() - coalesce(started_at, created_at))::float8,
        lease_until IS NULL OR lease_until < now()
 FROM operations WHERE state IN ('pending', 'running') ORDER BY created_at
+"""
+_FAILED = """
+SELECT kind, error ->> 'code', error ->> 'message', count(*) OVER ()
+FROM operations
+WHERE state = 'failed' AND created_at >= now() - interval '1 day' AND error ->> 'code' <> ALL (%s)
+ORDER BY created_at DESC LIMIT 1
 """
 _QUARANTINE = """
 SELECT projection, count(DISTINCT stream_id), min(error), min(first_failed_at)::date
@@ -64,11 +71,14 @@ def engine(settings: Settings) -> Iterator[Finding]:
         yield from reacting(reactions)
         with psycopg.connect(settings.write_dsn or "", connect_timeout=5) as connection:
             waiting = [Waiting(*row) for row in connection.execute(_OPERATIONS)]
+            ill = connection.execute(_FAILED, (sorted(ANSWERS),)).fetchone()
         worked_on = {each.projection for each in waiting}
         for dsn in _databases(settings):
             with psycopg.connect(dsn, connect_timeout=5) as connection:
                 yield from _lying(connection, worked_on)
         yield from operations(waiting)
+        if ill is not None:
+            yield failed_lately(*ill)
     except psycopg.Error as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         yield failed("engine", f"it cannot be asked: {said}", "are all migrations applied?")
@@ -187,6 +197,12 @@ def _lying(
         detail = f"generation {generation} of {name} grows, and no rebuild does that"
         remedy = f"`mindstream projections rebuild {name}` begins anew and drops it"
         yield warning("generations", detail, remedy)
+
+
+def failed_lately(kind: str, code: str, message: str, count: int) -> Finding:
+    """What is to be said of ``count`` jobs that failed within a day; the rest is of the newest."""
+    detail = f"{count} failed within a day, the newest is {kind} ({code}): {message}"
+    return warning("failed operations", detail, "`mindstream jobs list --state failed`")
 
 
 def operations(waiting: Sequence[Waiting]) -> Iterator[Finding]:

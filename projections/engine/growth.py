@@ -258,7 +258,8 @@ class Work:
             live = self._live_position()
             self._expect(build, live)
             self.up_to(build, live)
-            if poison := self._poison(build.generation):
+            poison = self._poison(build.generation)
+            if poison and not self._options.accept_differences:
                 raise PoisonMet(poison)
             if self._view.outside is not None:
                 compared = self._compared_outside(build, source, live)
@@ -359,7 +360,8 @@ class Work:
                     close_up(connection, source, build.target, to)
                     events = sum(part.events_done for part in build.parts())
                     generations.serve(connection, live, view, build.generation, to)
-                    connection.execute(quarantine.SETTLE_ALL, (view.name,))
+                    lacking = bool(quarantine.open_items(connection, view.name))
+                    quarantine.adopt(connection, view.name, build.target.shadow, view.partitions)
                     checkpoints.revise(connection, view.name)
                     notify(connection, to, {view.name: None}, None)
                 break
@@ -367,7 +369,8 @@ class Work:
                 generations.retry_later(error, view.name, attempt)
         else:
             raise AssertionError("the last try raises")
-        for each in older:
+        for each in generations.load(connection, view.name) if lacking else older:
+            # Nobody goes back to rows that lack events: what they lacked is not kept.
             if each.generation != build.generation.generation:
                 generations.drop(connection, view, each)
         if view.outside is not None:

@@ -45,7 +45,7 @@ class PoisonMet(RebuildRefused):
     """Events could not be folded; nothing was swapped. ``items`` says which."""
 
     def __init__(self, items: list[dict[str, Any]]) -> None:
-        super().__init__(f"{len(items)} events cannot be folded")
+        super().__init__(f"{len(items)} event{'s' if len(items) > 1 else ''} cannot be folded")
         self.items = items
 
 
@@ -67,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int | None = None
     max_lag_seconds: float | None = None
     accept_differences: bool = False
+    """Swap whatever differs; events that cannot be folded are then in quarantine."""
 
 
 class Report(msgspec.Struct, frozen=True):

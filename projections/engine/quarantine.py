@@ -59,6 +59,20 @@ UPDATE projection_quarantine SET settled = true,
     state = CASE WHEN state = 'discarded' THEN state ELSE 'released' END
 WHERE projection = %s AND NOT settled
 """
+ADOPT = """
+WITH met AS (DELETE FROM projection_quarantine WHERE projection = %(shadow)s AND NOT settled
+             RETURNING *)
+INSERT INTO projection_quarantine
+    (id, projection, partition, stream_id, position, topic, error, attempts, state,
+     next_try_at, first_failed_at, last_failed_at)
+SELECT id, %(projection)s, abs(hashtextextended(stream_id, 0) %% %(partitions)s), stream_id,
+       position, topic, error, attempts, 'parked', next_try_at, first_failed_at, last_failed_at
+FROM met
+ON CONFLICT (projection, position) DO UPDATE SET
+    error = excluded.error, attempts = projection_quarantine.attempts + 1, state = 'parked',
+    settled = false, last_failed_at = excluded.last_failed_at
+"""
+"""What a generation met becomes the projection's own, when the generation serves."""
 FORGET = "DELETE FROM projection_quarantine WHERE projection = %s"
 DISCARDED = """
 SELECT position FROM projection_quarantine WHERE projection = %s AND state = 'discarded'
@@ -160,6 +174,16 @@ def put(
         "partitions": partitions,
     }
     connection.execute(PUT, values)
+
+
+def adopt(connection: Connection, projection: str, shadow: str, partitions: int) -> None:
+    """The generation that serves now lacks what failed in it: the projection's streams wait there.
+
+    What failed in the generation before is settled with it. In the caller's transaction.
+    """
+    connection.execute(SETTLE_ALL, (projection,))
+    values = {"projection": projection, "shadow": shadow, "partitions": partitions}
+    connection.execute(ADOPT, values)
 
 
 def failed_again(connection: Connection, waiting: Waiting, error: Exception) -> State:

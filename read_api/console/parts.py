@@ -24,7 +24,7 @@ from adapters.http.operation import OPT, Operation
 from adapters.http.problems import Problem
 from adapters.http.responses import Answer, page
 from adapters.http.validation import query
-from domain.operation import REBUILD
+from domain.operation import ANSWERS, REBUILD
 from domain.operation import Operation as Done
 from projections.engine.telemetry import ProjectionStatus
 from projections.ops.audit import AuditFilter, AuditLog, Requested, RequestFilter
@@ -137,7 +137,7 @@ def parts(
             "troubled": [each for each in found if each.status in ("stalled", "stopped")],
             "parked": parked,
             "retrying": retrying,
-            "failed": [each for each in failed if each.created_at >= day],
+            "failed": [each for each in failed if each.created_at >= day and _is_trouble(each)],
             "enough": ENOUGH,
             "traffic": traffic(requests),
             "recent": recent,
@@ -213,6 +213,11 @@ def _read(operation: Done) -> Done:
     if not isinstance(operation.result, msgspec.Raw):
         return operation
     return msgspec.structs.replace(operation, result=msgspec.json.decode(operation.result))
+
+
+def _is_trouble(operation: Done) -> bool:
+    """Whether its failure needs somebody, and is not what its asker was told."""
+    return operation.error is None or operation.error.code not in ANSWERS
 
 
 def _is_about(result: object, name: str) -> bool:

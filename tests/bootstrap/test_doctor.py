@@ -573,6 +573,20 @@ def test_operations_that_nobody_takes_and_those_that_last(
     )
     assert "wait for a worker" in found(engine.engine(settings), "operations").detail
 
+    assert "failed operations" not in {each.check for each in engine.engine(settings)}
+    began.execute(
+        """
+        INSERT INTO operations (id, kind, user_id, tenant_id, correlation_id, state, error,
+                                created_at)
+        SELECT gen_random_uuid(), 'projection.rebuild', gen_random_uuid(), gen_random_uuid(), 'c',
+               'failed', json_build_object('code', code, 'message', 'it says why'), now()
+        FROM unnest(ARRAY['POISON_MET', 'DIFFERENCES']) AS code
+        """
+    )
+    failed = found(engine.engine(settings), "failed operations")
+    assert failed.detail.startswith("1 failed"), "who asked for the other one has its answer"
+    assert "(POISON_MET): it says why" in failed.detail
+
     long = engine.Waiting("id", "projection.rebuild", "ops.audit", "running", 7200.0, False)
     assert "2.0 h" in found(engine.operations([long]), "operations").detail
     orphan = msgspec.structs.replace(long, seconds=90.0, stranded=True)

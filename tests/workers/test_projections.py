@@ -34,6 +34,7 @@ from workers.projections import Tending, tend
 
 pytestmark = pytest.mark.anyio
 HALF = Progress(50, 100, 10.0, 5.0)
+POISON = {"position": 3, "stream_id": "s", "topic": "engine.NoteWritten.v1", "error": "ValueError"}
 
 
 class FakeEngine:
@@ -114,7 +115,7 @@ def raising(error: Exception) -> FakeEngine:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (engine_of.PoisonMet([{"position": 3}]), "POISON_MET"),
+        (engine_of.PoisonMet([POISON]), "POISON_MET"),
         (engine_of.NothingKept("a.view"), "NOTHING_KEPT"),
         (engine_of.UnknownKey("x"), "UNKNOWN_KEY"),
         (engine_of.RangeNotSupported("a.view"), "RANGE_NOT_SUPPORTED"),
@@ -256,7 +257,7 @@ async def test_rebuilds_that_nobody_has_begun_are_done_together(
 async def test_of_rebuilds_done_together_each_has_its_own_end(
     operations: PostgresOperations,
 ) -> None:
-    ends = iter([{"events": 3}, engine_of.PoisonMet([{"position": 3}]), OSError("gone")])
+    ends = iter([{"events": 3}, engine_of.PoisonMet([POISON]), OSError("gone")])
 
     def work(heed: Any) -> Any:
         heed(HALF)

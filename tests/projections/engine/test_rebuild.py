@@ -226,6 +226,65 @@ def test_poison_fails_a_rebuild_and_swaps_nothing(diary: Diary) -> None:
     assert tables(diary) == {"engine_notes"}
 
 
+def met(diary: Diary) -> list[tuple[str, int, str, bool]]:
+    with psycopg.connect(diary.database.owner_dsn) as connection:
+        return connection.execute(
+            "SELECT projection, position, state, settled FROM projection_quarantine"
+        ).fetchall()
+
+
+def test_accepted_poison_waits_in_quarantine_and_the_stream_behind_it(diary: Diary) -> None:
+    diary.some(30)
+    note, other, *_ = diary.model
+    diary.append(NoteRevised(note_id=note, body="bad"), NoteRevised(note_id=note, body="more"))
+    live = diary.runner()
+    live.catch_up()  # it was folded once, and cannot be any more
+    live.close()
+
+    report = rebuild(
+        diary.database.write_dsn,
+        diary.sources,
+        Failing(),
+        options=Options(accept_differences=True),
+    )
+
+    assert (report.swapped, report.equal) == (True, False)
+    assert met(diary) == [("engine.notes", 31, "parked", False)]
+    runner = diary.runner(Failing())
+    diary.append(NoteRevised(note_id=note, body="last"), NoteRevised(note_id=other, body="on"))
+    runner.catch_up()
+    assert diary.rows()[other].body == "on"
+    assert diary.rows()[note].body not in ("bad", "more", "last")
+    runner.close()
+
+    mended = diary.runner()
+    with psycopg.connect(diary.database.project_dsn, autocommit=True) as connection:
+        assert quarantine.retry(connection, projection="engine.notes")
+    eventually(lambda: mended.step() or diary.rows() == diary.model)
+    assert met(diary) == [("engine.notes", 31, "released", True)]
+
+
+def test_nobody_goes_back_to_rows_that_lack_events(diary: Diary) -> None:
+    diary.some(30)
+    note = next(iter(diary.model))
+    diary.append(NoteRevised(note_id=note, body="bad"))
+    diary.runner().catch_up()
+    before = diary.rows()
+    for held in diary.opened:
+        held.close()
+    accepting = Options(accept_differences=True)
+    rebuild(diary.database.write_dsn, diary.sources, Failing(), options=accepting)
+    assert diary.rows() != before
+
+    rollback(diary.database.write_dsn, diary.sources, Notes())
+
+    assert diary.rows() == before == diary.model
+    assert met(diary) == [("engine.notes", 31, "released", True)]
+    with pytest.raises(NothingKept):
+        rollback(diary.database.write_dsn, diary.sources, Notes())
+    assert tables(diary) == {"engine_notes"}
+
+
 def test_discarded_events_stay_left_out(diary: Diary) -> None:
     diary.some(30)
     note = next(iter(diary.model))
