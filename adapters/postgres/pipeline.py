@@ -66,7 +66,8 @@ class _Unit:
         self.future = future
         self.results: list[pq.abc.PGresult] = []
         self.error: pq.abc.PGresult | None = None
-        self.prepared: tuple[bytes, ...] = ()
+        self.prepared: dict[bytes, int] = {}
+        """What it prepares, and at which of its results that is told."""
         self.since = since
 
 
@@ -138,7 +139,8 @@ class Pipeline:
                 if statement.name not in self._prepared:
                     pgconn.send_prepare(statement.name, statement.sql, statement.oids)
                     self._prepared.add(statement.name)
-                    unit.prepared += (statement.name,)
+                    before = [each for each, _ in encoded].index(statement)
+                    unit.prepared[statement.name] = before + len(unit.prepared)
                 pgconn.send_query_prepared(statement.name, values, statement.formats, 1)
             pgconn.pipeline_sync()
             self._units.append(unit)
@@ -201,7 +203,10 @@ class Pipeline:
 
     def _settle(self, unit: _Unit) -> None:
         if unit.error is not None:
-            self._prepared.difference_update(unit.prepared)
+            # What was prepared before the error stays so: it is no part of the transaction.
+            told = len(unit.results)
+            lost = {name for name, at in unit.prepared.items() if at >= told}
+            self._prepared.difference_update(lost)
             error = psycopg.errors.error_from_result(unit.error)
             if not unit.future.done():
                 unit.future.set_exception(error)
