@@ -4,6 +4,9 @@ The projector notifies in the transaction of its rows, so a position that was he
 same message names the users whose rows changed, which is what keeps small caches honest: a cached
 answer is good while its user's epoch stands still. A cache that others fill as well asks ``since``
 and ``basis`` instead, which mean the same in every process (``projections.caching.Changes``).
+
+On a standby, which hears nothing, it is the primary that is listened to (``standby``), and all of
+this is said of what the standby shows.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from psycopg.rows import tuple_row
 
 from adapters.ending import end
 from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
+from adapters.postgres.standby import CONFLICTS, Foretold, Primary, follow
 from projections.reading import ReadUnavailable
 
 log = structlog.get_logger()
@@ -44,6 +48,10 @@ _STUCK = Statement(
 )
 _POSITIONS = "SELECT name, partition, position FROM projection_checkpoints"
 _REVISIONS = "SELECT name, revision::text FROM projection_revisions"
+_STANDBY = "SELECT pg_is_in_recovery()"
+
+Places = dict[str, dict[int, int]]
+"""The position of each partition of each projection."""
 
 
 class _Notice(msgspec.Struct):
@@ -59,7 +67,8 @@ class ProjectionWatch:
     """``projections.reading.Freshness`` over one listening connection.
 
     ``pipeline`` is asked about events, and about those in quarantine unless there is another one
-    for these; without one there are none.
+    for these; without one there are none. ``primary`` is listened to where ``dsn`` leads to a
+    standby of it; without one a standby cannot be watched.
     """
 
     def __init__(
@@ -69,6 +78,7 @@ class ProjectionWatch:
         role: str = "mindstream_read",
         pipeline: Pipeline | None = None,
         quarantine: Pipeline | None = None,
+        primary: Primary | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._quarantine = quarantine or pipeline
@@ -78,7 +88,10 @@ class ProjectionWatch:
         self._all_changed = 0
         self._dsn = dsn
         self._role = role
-        self._partitions: dict[str, dict[int, int]] = {}
+        self._primary = primary
+        self._foretold: Foretold | None = None
+        self._doubted: Places | None = None
+        self._partitions: Places = {}
         self._positions: dict[str, int] = {}
         self._waiting: list[tuple[int, tuple[str, ...], asyncio.Future[None]]] = []
         self._all = 0
@@ -98,6 +111,16 @@ class ProjectionWatch:
         """Stop listening."""
         if self._task is not None:
             await end(self._task)
+
+    @property
+    def on_standby(self) -> bool:
+        """Whether it is a standby that is watched, as far as is known."""
+        return self._foretold is not None
+
+    @property
+    def behind(self) -> float | None:
+        """By how many seconds a standby is; None where it is none, or its primary does not tell."""
+        return None if self._foretold is None else self._foretold.behind
 
     def position(self, *projections: str) -> int:
         """The position that all of these have passed, as last heard."""
@@ -134,7 +157,7 @@ class ProjectionWatch:
                 return None
             values = (streams[0][0], position, projections)
             [rows] = await self._quarantine.run((_STUCK, values))
-        except PipelineLost as error:
+        except (PipelineLost, *CONFLICTS) as error:
             raise ReadUnavailable(str(error)) from error
         return (rows[0][0], rows[0][1]) if rows else None
 
@@ -178,6 +201,11 @@ class ProjectionWatch:
                     application_name="mindstream-freshness",
                 )
                 async with connection:
+                    if self._primary is not None:
+                        cursor = await connection.execute(_STANDBY)
+                        if await cursor.fetchall() == [(True,)]:
+                            await self._follow(connection, self._primary)
+                            continue
                     await connection.execute(f"LISTEN {CHANNEL}")
                     self._touch_all()
                     self._revisions = None
@@ -196,9 +224,46 @@ class ProjectionWatch:
             finally:
                 self._listening = False
 
-    async def _poll(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+    async def _follow(
+        self, standby: psycopg.AsyncConnection[tuple[Any, ...]], primary: Primary
+    ) -> None:
+        """Watch a standby until it is one no more."""
+        self._revisions = None
+
+        async def poll(patient: bool) -> bool:
+            doubt = await self._poll(standby, patient=patient and self._listening)
+            self._heard.set()
+            return doubt
+
+        self._foretold = Foretold(primary, CHANNEL, self._deaf)
+        try:
+            await follow(standby, self._foretold, begin=self._begin, hear=self._hear, poll=poll)
+        finally:
+            self._foretold = None
+            self._doubted = None
+
+    def _begin(self) -> None:
+        """From here on everything is told; what was before is not known until the next poll."""
+        self._touch_all()
+        self._revisions = None
+        self._listening = True
+
+    def _deaf(self) -> None:
+        self._listening = False
+
+    async def _poll(
+        self, connection: psycopg.AsyncConnection[tuple[Any, ...]], *, patient: bool = False
+    ) -> bool:
+        """Look where everything is.
+
+        Whether some of it is only ahead of what was heard, and left at that: where ``patient``, its
+        notices have until the next look to come.
+        """
+        doubted, self._doubted = self._doubted, None
+        if doubted is not None and _reached(self._partitions, doubted):
+            return False
         cursor = await connection.execute(_POSITIONS)
-        found: dict[str, dict[int, int]] = {}
+        found: Places = {}
         for name, partition, position in await cursor.fetchall():
             found.setdefault(name, {})[partition] = position
         # Asked for later than positions: what has been passed into quarantine is in here.
@@ -208,12 +273,17 @@ class ProjectionWatch:
         cursor = await connection.execute(_REVISIONS)
         known, self._revisions = self._revisions, dict(await cursor.fetchall())
         self._quarantined = quarantined
-        if self._partitions != found or known is None:
-            # Ahead of its notice, or the notice was lost: whose rows changed is not known.
-            self._partitions = found
-            self._touch_all()
-            self._positions = {name: min(reached.values()) for name, reached in found.items()}
-            self._wake()
+        if self._partitions == found and known is not None:
+            return False
+        if patient and known is not None and _reached(found, self._partitions):
+            self._doubted = found
+            return True
+        # Ahead of its notice, or the notice was lost: whose rows changed is not known.
+        self._partitions = found
+        self._touch_all()
+        self._positions = {name: min(reached.values()) for name, reached in found.items()}
+        self._wake()
+        return False
 
     def _hear(self, payload: str) -> None:
         try:
@@ -255,3 +325,12 @@ class ProjectionWatch:
         for position, projections, future in self._waiting:
             if not future.done() and self.position(*projections) >= position:
                 future.set_result(None)
+
+
+def _reached(places: Places, others: Places) -> bool:
+    """Whether ``places`` are as far as these, everywhere."""
+    return all(
+        places.get(name, {}).get(partition, -1) >= position
+        for name, reached in others.items()
+        for partition, position in reached.items()
+    )

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 
 from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
+from adapters.postgres.standby import CONFLICTS
 from projections.reading import Query, ReadUnavailable
 
 SET_USER = Statement("set_user", "SELECT set_config('mindstream.user_id', $1, true)", ("text",))
@@ -50,8 +51,12 @@ class PipelineReader:
             statement = Statement(query.name, query.sql, query.parameters)
             self._statements[query.name] = statement
         try:
-            _, rows = await self._next().run((SET_USER, (whose,)), (statement, parameters))
-        except PipelineLost as error:
+            try:
+                _, rows = await self._next().run((SET_USER, (whose,)), (statement, parameters))
+            except CONFLICTS:
+                # A standby cancels what stands in the way of its replay, which then is over it.
+                _, rows = await self._next().run((SET_USER, (whose,)), (statement, parameters))
+        except (PipelineLost, *CONFLICTS) as error:
             raise ReadUnavailable(str(error)) from error
         except psycopg.errors.QueryCanceled as error:
             raise ReadUnavailable("the query took too long") from error

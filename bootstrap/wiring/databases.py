@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline, PipelineLost, Statement
+from adapters.postgres.standby import Primary
 from adapters.postgres.watches import Other, Watches
 from adapters.statuses import Elsewhere
 from bootstrap.settings import Settings
@@ -33,6 +34,12 @@ def write_dsn_of(settings: Settings) -> str:
 def read_dsn_of(settings: Settings) -> str:
     """The database that is read from; often the same one."""
     return settings.read_dsn or write_dsn_of(settings)
+
+
+def watch_of(settings: Settings, pipeline: Pipeline | None = None) -> ProjectionWatch:
+    """How far projections are where they are read, which may be a standby."""
+    primary = Primary(write_dsn_of(settings), WRITE)
+    return ProjectionWatch(read_dsn_of(settings), role=READ, pipeline=pipeline, primary=primary)
 
 
 def hasty_cache_of(settings: Settings) -> redis.Redis:

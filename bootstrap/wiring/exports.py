@@ -12,10 +12,9 @@ from uuid_utils.compat import uuid7
 
 from adapters.event_store.subject_keys import SubjectKeys
 from adapters.exports import OpenedEvents, PostgresExports
-from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
-from bootstrap.wiring.databases import READ, read_dsn_of
+from bootstrap.wiring.databases import READ, read_dsn_of, watch_of
 from bootstrap.wiring.statistics import totals_of
 from bootstrap.wiring.write_side import WriteSide
 from projections.journal.days import Days
@@ -53,7 +52,7 @@ async def exporting(side: WriteSide) -> AsyncIterator[Exporting]:
     """What the worker needs, connected as long as the context lasts; ``side`` is, too."""
     dsn = read_dsn_of(side.settings)
     reads = Pipeline(dsn, role=READ)
-    watch = side.series.watching(ProjectionWatch(dsn, role=READ), None)
+    watch = side.series.watching(watch_of(side.settings), None)
     try:
         await reads.open()
         await watch.open()

@@ -10,12 +10,11 @@ from uuid_utils.compat import uuid7
 from adapters.models.local import LocalAnalyst
 from adapters.models.queue import QueueHints
 from adapters.models.timed import TimedAnalyst
-from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
 from adapters.writers import PostgresWriters
 from bootstrap.settings import Settings
-from bootstrap.wiring.databases import PROJECT, READ, read_dsn_of, write_dsn_of
+from bootstrap.wiring.databases import PROJECT, READ, read_dsn_of, watch_of, write_dsn_of
 from bootstrap.wiring.write_side import WriteSide
 from commands.analyst import Analyst
 from workers.broker import Offers
@@ -45,7 +44,7 @@ async def making(side: WriteSide, analyst: Analyst | None = None) -> AsyncIterat
     """What the worker needs, connected as long as the context lasts; ``side`` is, too."""
     dsn = read_dsn_of(side.settings)
     reads = Pipeline(dsn, role=READ)
-    watch = ProjectionWatch(dsn, role=READ)
+    watch = watch_of(side.settings)
     try:
         await reads.open()
         await watch.open()

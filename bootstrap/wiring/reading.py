@@ -28,13 +28,12 @@ from adapters.live.wakes import heed_postgres, heed_redis
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresOversight
 from adapters.planning import PostgresPlans
-from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.pipeline import Pipeline
 from adapters.postgres.reader import PipelineReader
 from adapters.request_log import RequestLog
 from adapters.statuses import Statuses
 from adapters.tokens import KeyRing
-from bootstrap.readiness import Dependencies
+from bootstrap.readiness import Dependencies, pinging
 from bootstrap.search import index_search
 from bootstrap.settings import Settings
 from bootstrap.views import VIEWS
@@ -47,6 +46,7 @@ from bootstrap.wiring.databases import (
     hasty_cache_of,
     read_dsn_of,
     same_database,
+    watch_of,
     write_dsn_of,
 )
 from bootstrap.wiring.entrance import Entrance
@@ -90,16 +90,22 @@ def read_api_app(settings: Settings) -> Any:
         role=role,
     )
     attached = files_of(settings, sealer, subjects, slow)
-    watch = series.watching(ProjectionWatch(dsn, role=READ, pipeline=reads[0]), beside)
+    watch = series.watching(watched := watch_of(settings, reads[0]), beside)
     shared = Shared(RedisCache(answers, KINDS, sealer), watch)
     limiter = RateLimiter(settings.rate_limit_per_minute, cache)
     requests = RequestLog("read-api", slow)
     index = index_search(settings)
+    # Told of what is read here: while the primary is away, a standby goes on being read.
     readiness = Dependencies(
-        {"database": reads[0], "event_store": beside},
+        {"database": reads[0], **({"event_store": beside} if same else {})},
         cache,
-        Statuses(beside, series.elsewhere),
-        {**series.probes, **({} if index is None else {"search": index.answers})},
+        Statuses(beside if same else searching, series.elsewhere),
+        {
+            **({} if same else {"event_store": pinging(beside)}),
+            **series.probes,
+            **({} if index is None else {"search": index.answers}),
+        },
+        watched,
     )
     feed = LiveFeed(
         beside,

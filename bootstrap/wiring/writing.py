@@ -19,7 +19,7 @@ from adapters.tokens import KeyRing
 from bootstrap.readiness import Dependencies
 from bootstrap.search import place
 from bootstrap.settings import Settings
-from bootstrap.wiring.databases import READ, WRITE, read_dsn_of, write_dsn_of
+from bootstrap.wiring.databases import READ, WRITE, write_dsn_of
 from bootstrap.wiring.entrance import Entrance
 from bootstrap.wiring.handlers import ERRORS, Writing, write_handlers
 from bootstrap.wiring.serving import UNAVAILABLE, logging_requests, served, sharing
@@ -31,7 +31,8 @@ def write_api_app(settings: Settings) -> Any:
     """The write API as an ASGI application."""
     side = WriteSide(settings)
     place(settings)
-    reads = Pipeline(read_dsn_of(settings), role=READ)
+    # Not where reads go: what is decided and answered here follows writes, and needs no standby.
+    reads = Pipeline(write_dsn_of(settings), role=READ)
     keys = KeyRing(side.credentials)
     entrance = Entrance(
         side.credentials,

@@ -97,3 +97,40 @@ async def test_stores_that_hang_are_not_waited_for_one_by_one() -> None:
 async def test_without_the_database_nothing_is_ready() -> None:
     health = await health_of(dependencies(database=False, search=refused))
     assert health.status == "unavailable"
+
+
+class Standby:
+    """A standby that is so far behind; None: nobody tells."""
+
+    def __init__(self, behind: float | None, *, on_standby: bool = True) -> None:
+        self.on_standby = on_standby
+        self.behind = behind
+
+
+@pytest.mark.parametrize(
+    ("behind", "status"),
+    [(0.2, "ready"), (readiness.FAR_BEHIND + 1, "degraded"), (None, "degraded")],
+)
+async def test_how_far_a_standby_is_behind_is_told(behind: float | None, status: str) -> None:
+    health = await health_of(
+        Dependencies(
+            {"database": cast("Pipeline", Database())},
+            cast("Any", Cache()),
+            cast("Any", Nothing()),
+            standby=Standby(behind),
+        )
+    )
+    assert health.status == status
+    assert health.checks["standby"].status == ("ok" if status == "ready" else "degraded")
+
+
+async def test_of_a_primary_nothing_is_told() -> None:
+    health = await health_of(
+        Dependencies(
+            {"database": cast("Pipeline", Database())},
+            cast("Any", Cache()),
+            cast("Any", Nothing()),
+            standby=Standby(None, on_standby=False),
+        )
+    )
+    assert (health.status, "standby" in health.checks) == ("ready", False)
