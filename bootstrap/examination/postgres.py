@@ -38,7 +38,9 @@ class _Server(msgspec.Struct):
     name: str
     in_recovery: bool
     read_only: bool
+    log_position: int
     replay_seconds: float | None
+    hot_standby_feedback: bool
     encoding: str
     role: str
     role_limit: int
@@ -63,8 +65,11 @@ SELECT current_setting('server_version') AS version,
        current_database()::text AS name,
        pg_is_in_recovery() AS in_recovery,
        current_setting('transaction_read_only')::bool AS read_only,
+       (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+             ELSE pg_current_wal_flush_lsn() END - '0/0')::int8 AS log_position,
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8
            AS replay_seconds,
+       current_setting('hot_standby_feedback')::bool AS hot_standby_feedback,
        pg_encoding_to_char(d.encoding)::text AS encoding,
        CURRENT_USER::text AS role,
        r.rolconnlimit AS role_limit,
@@ -234,9 +239,27 @@ def _together(writing: _Server, reading: _Server) -> Iterator[Finding]:
         remedy = "name one database in both, or a streaming replica of it in MINDSTREAM_READ_DSN"
         yield failed("one database", detail, remedy)
         return
-    if reading.in_recovery and (reading.replay_seconds or 0.0) > REPLAY_SECONDS:
-        detail = f"the replica in read_dsn is up to {reading.replay_seconds:.0f} s behind"
-        remedy = "look at pg_stat_replication on the primary; fresh reads wait for the replica"
-        yield warning("one database", detail, remedy)
+    if not reading.in_recovery:
+        yield ok("one database", "read_dsn and write_dsn lead to the same one")
         return
-    yield ok("one database", "read_dsn and write_dsn lead to the same one")
+    # Asked of the primary first: what it had written by then is what the standby lacks.
+    lacks = max(0, writing.log_position - reading.log_position)
+    yield standby(lacks, reading.replay_seconds or 0.0)
+    if not reading.hot_standby_feedback:
+        detail = "the standby in read_dsn does not tell its primary which rows are still read there"
+        remedy = "hot_standby_feedback = on: long queries are cancelled when those are cleared away"
+        yield warning("standby queries", detail, remedy)
+    else:
+        yield ok("standby queries", "hot_standby_feedback is on")
+
+
+def standby(lacks: int, seconds: float) -> Finding:
+    """How far a standby is: ``lacks`` bytes of log, its last transaction ``seconds`` old.
+
+    The seconds mean something only where it lacks anything: nothing may have happened since.
+    """
+    detail = f"read_dsn leads to a standby of write_dsn, {lacks:,} bytes behind"
+    if lacks and seconds > REPLAY_SECONDS:
+        remedy = "look at pg_stat_replication on the primary; fresh reads wait for the standby"
+        return warning("one database", f"{detail}, up to {seconds:.0f} s", remedy)
+    return ok("one database", detail)

@@ -28,6 +28,7 @@ from bootstrap.services import Process, Services
 from bootstrap.settings import Settings
 from domain.reaction import ReactionStatus
 from tests.support.servers import Database, Servers
+from tests.support.standby import standby_of
 
 
 def found(findings: Iterator[Finding], check: str) -> Finding:
@@ -219,6 +220,20 @@ def test_reading_from_another_database_than_is_written_to(
         assert found(postgres.databases(settings), "one database").state == "ok"
     finally:
         servers.drop_database(other.name)
+
+
+def test_reading_from_a_standby(settings: Settings, database: Database, servers: Servers) -> None:
+    with standby_of(servers) as standby:
+        apart = with_(settings, read_dsn=standby.of(database).read_dsn)
+        one = found(postgres.databases(apart), "one database")
+        assert (one.state, "standby" in one.detail) == ("ok", True)
+        assert found(postgres.databases(apart), "standby queries").state == "warning"
+        assert found(schema.schema(apart), "access").state == "ok"
+        swapped = with_(apart, write_dsn=standby.of(database).read_dsn)
+        assert "standby" in found(postgres.databases(swapped), "writable").detail
+    assert postgres.standby(4096, 60.0).state == "warning"
+    assert postgres.standby(4096, 0.1).state == "ok"
+    assert postgres.standby(0, 3600.0).state == "ok"  # nothing has happened since
 
 
 def test_a_small_limit_of_connections(settings: Settings, database: Database) -> None:
