@@ -245,7 +245,7 @@ class ProjectionWatch:
     def _begin(self) -> None:
         """From here on everything is told; what was before is not known until the next poll."""
         self._touch_all()
-        self._revisions = None
+        self._revisions = self._doubted = None
         self._listening = True
 
     def _deaf(self) -> None:

@@ -33,7 +33,7 @@ CONFLICTS = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetecte
 """How a standby cancels a query that what it replays cannot wait for."""
 POLL = 1.0
 """Seconds between looks that nobody asked for."""
-PATIENCE = 0.01
+PATIENCE = 0.005
 """Seconds after which the primary is asked to write its log out."""
 GRACE = 0.05
 """Seconds that a notice may come later than the standby shows what it tells of."""
@@ -158,8 +158,8 @@ class Foretold:
     def _hold(self, lsn: int, payloads: Sequence[str] | None) -> None:
         since = asyncio.get_running_loop().time()
         self._count += len(payloads or ())
-        if self._held and max(self._count, len(self._held)) > MOST_HELD:
-            since, payloads = self._held[0].since, None
+        if max(self._count, len(self._held)) > MOST_HELD:
+            since, payloads = (self._held[0].since if self._held else since), None
             self._forget()
         self._held.append(_Held(lsn, since, payloads))
         self.stirred.set()
@@ -185,7 +185,7 @@ async def follow(
     """
     loop = asyncio.get_running_loop()
     listening = asyncio.create_task(foretold.listen())
-    pause, next_poll, doubt = _LEAST_PAUSE, 0.0, False
+    next_poll, doubt = 0.0, False
     try:
         while not listening.done():
             foretold.stirred.clear()
@@ -195,7 +195,6 @@ async def follow(
             if not is_standby:
                 return
             while (due := foretold.take(replayed)) is not None:
-                pause = _LEAST_PAUSE
                 if due.payloads is None:
                     begin()
                     next_poll, doubt = 0.0, False
@@ -206,8 +205,9 @@ async def follow(
                     doubt = await poll(not doubt) and not doubt
                 next_poll = loop.time() + (GRACE if doubt else POLL)
             if foretold:
+                # The longer it takes, the less a look more often would gain.
+                pause = min(max((foretold.behind or 0.0) / 5, _LEAST_PAUSE), _MOST_PAUSE)
                 await asyncio.sleep(min(pause, max(next_poll - loop.time(), 0.0)))
-                pause = min(2 * pause, _MOST_PAUSE)
             else:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(next_poll):
