@@ -48,7 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, _says("PostgreSQL for writing; unset: the embedded one", dsn=True)
     ] = None
     read_dsn: Annotated[
-        str | None, _says("PostgreSQL for reading; unset: as for writing, embedded", dsn=True)
+        str | None,
+        _says("PostgreSQL for reading, may be a standby; unset: as for writing", dsn=True),
     ] = None
     owner_dsn: Annotated[
         str | None, _says("PostgreSQL as the owner of the schema, for migrations", dsn=True)
