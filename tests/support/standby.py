@@ -66,15 +66,15 @@ class Standby:
             self._rules.write_text(rules, encoding="ascii")
             self._reload(database.name)
 
-    def caught_up(self) -> None:
-        """Wait until it shows all that the primary has written."""
-        dsn = self._primary.dsn(database="postgres")
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("CHECKPOINT")
-            row = connection.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
-        assert row is not None
-        reached = f"SELECT pg_last_wal_replay_lsn() >= '{row[0]}'"
-        wait_until(lambda: self._execute(reached), what="the standby has caught up")
+    def promoted(self, database: Database) -> Database:
+        """It is a primary from now on; the database, as it is written to here."""
+        assert self._execute("SELECT pg_promote()")
+        roles = ("write", "read", "project")
+        return Database(
+            database.name,
+            self._postgres.dsn(database=database.name),
+            *(self._postgres.dsn(f"mindstream_{role}", database.name) for role in roles),
+        )
 
     def _reload(self, name: str) -> None:
         with psycopg.connect(self._primary.dsn(database="postgres"), autocommit=True) as connection:

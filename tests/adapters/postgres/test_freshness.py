@@ -277,3 +277,23 @@ async def test_more_than_can_be_held_says_that_anybody_s_rows_may_have_changed(
             return watch.epoch(UUID(int=8)) != before and watch.since(SOMEBODY) == 7
 
         await eventually_async(all_of_them)
+
+
+async def test_a_standby_that_is_promoted_is_heard_itself(
+    empty_database: Database, projector: checkpoints.Connection, servers: Servers
+) -> None:
+    with standby_of(servers) as standby:
+        async with watching(standby.of(empty_database)) as watch:
+            promoted = standby.promoted(empty_database)
+            with psycopg.connect(promoted.project_dsn, autocommit=True) as connection:
+                connection.execute("UPDATE projection_checkpoints SET position = 5")
+
+                async def heard() -> bool:
+                    return not watch.on_standby and watch.since(SOMEBODY) == 5
+
+                await eventually_async(heard)
+                with connection.transaction():
+                    connection.execute("UPDATE projection_checkpoints SET position = 6")
+                    notify(connection, 6, {NAME: None}, {SOMEBODY})
+                assert await watch.passed(6, NAME, within=5) is None
+                assert (watch.since(SOMEBODY), watch.since(UUID(int=8))) == (6, 5)
