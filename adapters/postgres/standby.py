@@ -40,7 +40,7 @@ GRACE = 0.05
 MOST_HELD = 20_000
 """Notices; beyond that all of them together say that anything may have changed."""
 _LEAST_PAUSE, _MOST_PAUSE = 0.002, 0.05
-_AGAIN = 0.2
+_AGAIN, _SELDOM = 0.2, 1.0
 _TIMEOUT = 5.0
 
 # What was inserted may not be on disk yet, as the projector's last commit.
@@ -115,6 +115,7 @@ class Foretold:
 
     async def listen(self) -> None:
         """Listen to the primary until cancelled."""
+        pause = _AGAIN
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
@@ -130,6 +131,7 @@ class Foretold:
                     self._hold(await _number(connection, _INSERTED), None)
                     self._pushed = 0
                     self._connected = True
+                    pause = _AGAIN
                     while True:
                         await self._hear(connection)
             except (psycopg.Error, OSError, TimeoutError) as error:
@@ -138,7 +140,8 @@ class Foretold:
                 self._connected = False
                 self._forget()
                 self._lost()
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _SELDOM)
 
     async def _hear(self, connection: Connection) -> None:
         waits = bool(self._held) and self._held[-1].lsn > self._pushed
