@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 import psycopg
 import structlog
+from prometheus_client import Gauge
 from psycopg.rows import tuple_row
 
 from adapters.ending import end
@@ -56,6 +58,12 @@ SELECT coalesce((pg_last_wal_replay_lsn() - '0/0')::int8, 0), pg_is_in_recovery(
 """
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+_lag = Gauge(
+    "mindstream_standby_lag_seconds",
+    "How long what is read has lacked something of its primary; NaN while that does not tell",
+    ["database"],
+)
 
 
 class Primary(msgspec.Struct, frozen=True):
@@ -203,6 +211,7 @@ async def follow(
                     next_poll, doubt = 0.0, False
                 for payload in due.payloads or ():
                     hear(payload)
+            _lag.labels("read").set(math.nan if foretold.behind is None else foretold.behind)
             if loop.time() >= next_poll:
                 async with asyncio.timeout(_TIMEOUT):
                     doubt = await poll(not doubt) and not doubt
@@ -217,6 +226,8 @@ async def follow(
                         await foretold.stirred.wait()
         listening.result()
     finally:
+        with contextlib.suppress(KeyError):
+            _lag.remove("read")
         await end(listening)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 
 from adapters.postgres.freshness import ProjectionWatch
 from adapters.postgres.standby import Primary
@@ -200,6 +201,9 @@ async def test_what_a_standby_does_not_show_yet_has_not_happened(
             assert (watch.epoch(SOMEBODY), watch.since(SOMEBODY), watch.basis(NAME)) == before
             assert watch.behind is not None
             assert watch.behind > 1
+            lag = REGISTRY.get_sample_value("mindstream_standby_lag_seconds", {"database": "read"})
+            assert lag is not None
+            assert lag > 1
         assert await watch.passed(3, NAME, within=10) is None
 
         async def caught_up() -> bool:
