@@ -42,6 +42,7 @@ def test_rebuilding_safely(up: Up, diarist: Person, tmp_path: Path, long: bool) 
     said = follow(practice, up.env, tmp_path)
     assert "it is refused" in said
     assert said.rstrip().endswith("equal")
+    assert [path.name for path in tmp_path.iterdir()] == ["said.txt"], "nothing is left behind"
     month = diarist.get("/v1/journal/calendar/2026/3").json()["data"]
     assert month[0]["has_entry"]
 
@@ -52,11 +53,21 @@ def test_recovering_from_a_poisoned_event(
     page = "recover-from-a-poisoned-event.md"
     for look in commands(page, "See it") if long else ():
         follow(look, up.env, tmp_path)
-    script = "\n".join(commands(page, "Practise"))
-    said = follow(script, {**up.env, "WHO": diarist.email}, tmp_path)
-    assert "UndecodableEvent" in said
-    assert said.rstrip().endswith("equal")
-    assert len(diarist.whole_list()) == 2
+    poisoning, *rest = commands(page, "Practise")
+    times = 2 if long else 1
+    for _ in range(times):
+        script = "\n".join((poisoning, *rest))
+        said = follow(script, {**up.env, "WHO": diarist.email}, tmp_path)
+        assert "UndecodableEvent" in said
+        assert said.rstrip().endswith("equal")
+    assert len(diarist.whole_list()) == 1 + times
+    assert [path.name for path in tmp_path.iterdir()] == ["said.txt"], "nothing is left behind"
+    if long:
+        # An import that is refused leaves nothing to spoil, whatever was written last.
+        said = follow(poisoning, {**up.env, "WHO": "nobody@example.org"}, tmp_path)
+        assert "begin again" in said
+        look = "mindstream psql -qAtc \"SELECT count(*) FROM events WHERE data = 'spoilt'\""
+        assert follow(look, up.env, tmp_path).strip() == "0"
 
 
 def test_erasing_somebody(up: Up, diarist: Person, tmp_path: Path) -> None:
