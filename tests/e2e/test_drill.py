@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from bootstrap.embedded import free_port
 from tests.e2e.conftest import WITHOUT_LIMITS
 from tests.support.followed import commands, follow
 from tests.support.people import People, Person, people_at, token_of
@@ -47,11 +48,21 @@ def diarist(people: People) -> Person:
 
 @pytest.fixture(scope="module")
 def backup(up: Up, diarist: Person, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the page's backup was made, while the system ran."""
+    """A folder in which the page's backup was made on two nights, while the system ran."""
     folder = tmp_path_factory.mktemp("drill")
-    for block in commands(PAGE, "Back up"):
-        follow(block, up.env, folder)
+    nightly, once = commands(PAGE, "Back up")
+    # As who has started it in this folder, and has set nothing.
+    (folder / ".mindstream").symlink_to(up.home)
+    unset = {name: text for name, text in up.env.items() if name != "MINDSTREAM_HOME"}
+    follow(nightly + once, unset, folder)
+    assert (data_of(folder) / "objects.tar").exists()
+    follow(nightly, up.env, folder)
     return folder
+
+
+def data_of(backup: Path) -> Path:
+    """The folder of the newest day."""
+    return max((backup / "backup" / "data").iterdir())
 
 
 @pytest.fixture
@@ -100,14 +111,14 @@ def shown(person: Person) -> list[dict[str, object]]:
 def test_a_backup_holds_each_thing_in_one_place(up: Up, backup: Path, diarist: Person) -> None:
     for block in commands(PAGE, "Look whether it can be read"):
         follow(block, up.env, backup)
-    data = b"".join(path.read_bytes() for path in (backup / "backup" / "data").iterdir())
+    data = b"".join(path.read_bytes() for path in data_of(backup).iterdir())
     master = (up.home / "master.key").read_bytes().strip()
     assert master not in data
-    archive = b"\n".join(events_in(backup / "backup" / "data" / "events.jsonl.zst"))
+    archive = b"\n".join(events_in(data_of(backup) / "events.jsonl.zst"))
     assert b"Words of day" not in archive
     keys = follow(
         "mindstream pg pg_restore --data-only --table=subject_keys --file=- "
-        "backup/data/mindstream.dump",
+        f"{data_of(backup) / 'mindstream.dump'}",
         up.env,
         backup,
     )
@@ -120,7 +131,7 @@ def test_a_dump_comes_back_as_an_equal_system(
     up: Up, elsewhere: Up, backup: Path, diarist: Person
 ) -> None:
     before = shown(diarist)
-    archived = events_in(backup / "backup" / "data" / "events.jsonl.zst")
+    archived = events_in(data_of(backup) / "events.jsonl.zst")
 
     restoring, starting = commands(PAGE, "Restore from the dump")
     follow(restoring, elsewhere.env, backup)
@@ -139,11 +150,11 @@ def test_a_dump_comes_back_as_an_equal_system(
 
 
 def test_an_archive_alone_brings_back_every_event(
-    request: pytest.FixtureRequest, elsewhere: Up, backup: Path
+    request: pytest.FixtureRequest, up: Up, elsewhere: Up, backup: Path, diarist: Person
 ) -> None:
     if not request.config.getoption("--long"):
         pytest.skip("tests/e2e/test_archive.py does the same by hand; --long follows the page")
-    archived = events_in(backup / "backup" / "data" / "events.jsonl.zst")
+    archived = events_in(data_of(backup) / "events.jsonl.zst")
     elsewhere.home.mkdir()
     follow('cp -p backup/master/master.* "$MINDSTREAM_HOME"/', elsewhere.env, backup)
 
@@ -154,3 +165,30 @@ def test_an_archive_alone_brings_back_every_event(
     closed = re.search(r"sealed of (\d+) people cannot be opened", said)
     assert (0 if closed is None else int(closed[1])) == erased, "all but the erased can be read"
     assert exported(elsewhere, backup) == archived
+    files = files_of(diarist, up)
+    assert len(files) == 2, "the picture, and a small one of it"
+    assert files_of(diarist, elsewhere) == files
+
+
+def files_of(person: Person, at: Up) -> dict[str, bytes]:
+    """What is stored of somebody's files, as it is there."""
+    found = (at.home / "objects").rglob(f"{person.id}/*")
+    return {path.name: path.read_bytes() for path in found}
+
+
+def test_the_practice_compares_and_leaves_nothing(
+    request: pytest.FixtureRequest, up: Up, diarist: Person, tmp_path: Path
+) -> None:
+    if not request.config.getoption("--long"):
+        pytest.skip("the drill above restores the same dump elsewhere; --long follows the practice")
+    (practice,) = commands(PAGE, "Practise")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    env = {**up.env, "OTHER_PORT": str(free_port()), "TMPDIR": str(temporary)}
+    said = follow(practice, env, tmp_path)
+    assert "every event is there" in said
+    assert said.rstrip().endswith("says what its events say")
+    assert list(temporary.iterdir()) == []
+    databases = follow("mindstream psql -qAtc 'SELECT datname FROM pg_database'", up.env, tmp_path)
+    assert "mindstream_practice" not in databases
+    assert diarist.get("/v1/journal/entries").status_code == 200
