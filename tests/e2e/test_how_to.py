@@ -70,6 +70,17 @@ def test_recovering_from_a_poisoned_event(
         assert follow(look, up.env, tmp_path).strip() == "0"
 
 
+def test_replacing_every_process(up: Up, tmp_path: Path, long: bool) -> None:
+    if not long:
+        pytest.skip("test_rolling_restart does the same under a load; --long follows the page")
+    (practice,) = commands("upgrade.md", "Practise")
+    said = follow(practice, up.env, tmp_path)
+    counted = dict(reversed(line.split(None, 1)) for line in said.splitlines()[-2:])
+    assert set(counted) == {"GET 401", "POST 401"}, said
+    assert all(int(count) > 10 for count in counted.values()), said
+    assert [path.name for path in tmp_path.iterdir()] == ["said.txt"], "nothing is left behind"
+
+
 def test_erasing_somebody(up: Up, diarist: Person, tmp_path: Path) -> None:
     page = "erase-a-person.md"
     env = {**up.env, "WHO": diarist.email}
