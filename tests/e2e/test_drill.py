@@ -7,7 +7,9 @@ home, and compared: every event, every read model, a login, a page and a file.
 from __future__ import annotations
 
 import io
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,8 +111,15 @@ def shown(person: Person) -> list[dict[str, object]]:
 
 
 def test_a_backup_holds_each_thing_in_one_place(up: Up, backup: Path, diarist: Person) -> None:
+    old = backup / "backup" / "data" / "2000-01-01"
+    old.mkdir(mode=0o700)
+    for name in ("events.jsonl.zst", "mindstream.dump", "objects.tar"):
+        shutil.copy2(data_of(backup) / name, old)
+        os.utime(old / name, (0, 0))
     for block in commands(PAGE, "Look whether it can be read"):
         follow(block, up.env, backup)
+    assert [path.name for path in old.iterdir()] == ["events.jsonl.zst"], "the rest had its time"
+    assert len(list(data_of(backup).iterdir())) == 3
     data = b"".join(path.read_bytes() for path in data_of(backup).iterdir())
     master = (up.home / "master.key").read_bytes().strip()
     assert master not in data
