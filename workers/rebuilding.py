@@ -254,6 +254,9 @@ async def fold(
         result = working.result()
     except engine_of.AlreadyRebuilding:
         raise Busy from None
+    except engine_of.Differences as refused:  # seen when all was read
+        await go_between.last(refused.report.events)
+        raise
     await go_between.last(getattr(result, "events", None))
     return result
 

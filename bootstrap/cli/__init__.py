@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from bootstrap import settings as _settings
 from bootstrap.services import NotRunning, connected
@@ -97,16 +96,29 @@ def print_json(value: Any) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows under headings; on a pipe as wide as they are."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    # On a pipe there is no width to fit into, and a folded line is hard to grep.
-    console = out if out.is_terminal else Console(width=400, highlight=False)
-    console.print(table)
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    drop: Sequence[str] = (),
+    below: Sequence[str] = (),
+    folds: str | None = None,
+) -> None:
+    """Print rows under headings: on a terminal as ``tables.laid_out`` fits them, else whole."""
+    from bootstrap.cli.tables import laid_out
+
+    width = out.width if out.is_terminal else None
+    layout = laid_out(columns, rows, width, drop=drop, below=below, folds=folds)
+    out.print(layout.head, style="bold", markup=False)
+    for line in layout.lines:
+        out.print(line, markup=False)
+    if layout.dropped:
+        err.print(f"(no room for {', '.join(layout.dropped)}; --json has all)", markup=False)
+
+
+def counted(count: int, what: str) -> str:
+    """A number and what is counted, in the singular for one."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -45,6 +45,7 @@ def _show(findings: list[Finding]) -> None:
     cli.print_table(
         ("CHECK", "STATE", "DETAIL"),
         [(found.check, _MARKS[found.state], found.detail) for found in findings],
+        folds="DETAIL",
     )
     # One cause may show in many places, and is to be mended once.
     advice: dict[str, list[str]] = {}

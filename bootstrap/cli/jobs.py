@@ -84,6 +84,7 @@ def list_(
             )
             for each in found
         ],
+        below=("DETAIL", "CREATED", "LEFT", "PROGRESS"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,11 +75,14 @@ def _show(ended: Operation, result: dict[str, Any]) -> None:
     cli.out.print(f"{ended.state}: {result.get('accepted', 0)} accepted, {len(refused)} refused")
     if ended.error is not None:
         cli.out.print(str(ended.error), markup=False)
-    cli.print_table(
-        ("LINE", "FIELD", "RULE", "WHAT IS WRONG"),
-        [
-            (line["line"], fault["field"], fault["code"], fault["message"])
-            for line in refused
-            for fault in line["errors"]
-        ],
+    show_refused(
+        (line["line"], fault["field"], fault["code"], fault["message"])
+        for line in refused
+        for fault in line["errors"]
     )
+
+
+def show_refused(faults: Iterable[tuple[int, str, str, str]]) -> None:
+    """Print what is wrong with which line of a file, if anything is."""
+    if rows := list(faults):
+        cli.print_table(("LINE", "FIELD", "RULE", "WHAT IS WRONG"), rows, folds="WHAT IS WRONG")

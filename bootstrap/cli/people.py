@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bootstrap import cli
-from bootstrap.cli.journal import imports
+from bootstrap.cli.journal import imports, show_refused
 
 
 def register(app: typer.Typer) -> None:
@@ -40,13 +40,10 @@ def people(
     else:
         would = "would be accepted" if dry_run else "accepted"
         cli.out.print(f"{result.accepted} {would}, {len(result.refused)} refused")
-        cli.print_table(
-            ("LINE", "FIELD", "RULE", "WHAT IS WRONG"),
-            [
-                (line.line, fault.field, fault.code, fault.message)
-                for line in result.refused
-                for fault in line.errors
-            ],
+        show_refused(
+            (line.line, fault.field, fault.code, fault.message)
+            for line in result.refused
+            for fault in line.errors
         )
     if result.refused:
         raise typer.Exit(cli.FAILED)

@@ -198,6 +198,7 @@ def _show(found: list[Item], json: bool) -> None:
             )
             for each in found
         ],
+        below=("STREAM", "ERROR", "WAITING", "ATTEMPTS"),
     )
 
 

@@ -49,6 +49,8 @@ def list_(json: cli.Json = False) -> None:
             )
             for each in found
         ],
+        below=("ERROR",),
+        drop=("HEAD", "QUARANTINED"),
     )
 
 

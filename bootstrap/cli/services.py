@@ -51,4 +51,5 @@ def services(json: cli.Json = False) -> None:
             )
             for process in found.processes
         ],
+        drop=("UP SINCE",),
     )

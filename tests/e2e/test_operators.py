@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,8 +104,19 @@ def test_verify_ends_with_1_where_rows_differ(up: Up, diary: Person) -> None:
     said = up.cli("projections", "verify", "journal.tags", "--json")
     assert said.returncode == 1, said.stderr
     assert json.loads(said.stdout)["differences"]
-    refused = up.cli("projections", "rebuild", "journal.tags", "--json")
+    as_text = up.cli("projections", "verify", "journal.tags").stdout
+    assert re.search(r"^[0-9a-f-]{36}  active (false → true|true → false)$", as_text, re.MULTILINE)
+    refused = up.cli("projections", "rebuild", "journal.tags")
     assert refused.returncode == 4, refused.stderr
+    assert refused.stdout == ""
+    bar, *told, ways = refused.stderr.splitlines()
+    assert "100%" in bar
+    assert "nothing was swapped" in told[0]
+    assert len(told) <= 4
+    assert "projections verify journal.tags" in ways
+    assert "--accept-differences" in ways
+    as_json = up.cli("projections", "rebuild", "journal.tags", "--json")
+    assert '"differences": [' in as_json.stderr
     assert up.cli("projections", "rebuild", "journal.tags", "--accept-differences").returncode == 0
     assert up.cli("projections", "verify", "journal.tags").returncode == 0
 

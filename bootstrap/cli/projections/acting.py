@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bootstrap import cli
+from bootstrap.cli.projections.telling import differences
 from bootstrap.cli.projections.waiting import Name, known, result, statuses, waited, waited_all
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def verify(
     if not chosen:
         cli.fail("Name the projections, or say --all.", cli.USAGE)
     ended = waited_all(cli.settings(servers=True), VERIFY, chosen)
-    found = [result(each) for each in ended]
+    found = [result(each, name, json=json) for name, each in zip(chosen, ended, strict=True)]
     if json:
         cli.print_json(found[0] if len(chosen) == 1 else found)
     else:
@@ -40,23 +41,22 @@ def verify(
 
 
 def _show_comparison(found: dict[str, Any]) -> None:
+    from projections.engine.comparison import DIFFERENCES
+
     cli.out.print(
-        f"{found['projection']}: {found['rows_live']} rows, {found['rows_expected']} expected at"
-        f" position {found['position']}: {'equal' if found['equal'] else 'different'}"
+        f"{found['projection']}: {cli.counted(found['rows_live'], 'row')},"
+        f" {found['rows_expected']} expected at position {found['position']}:"
+        f" {'equal' if found['equal'] else 'different'}"
     )
     if found["equal"]:
         return
     cli.print_table(
-        ("KEY", "LIVE", "EXPECTED"),
-        [
-            (
-                difference["key"],
-                "missing" if difference["live"] is None else difference["live"],
-                "missing" if difference["expected"] is None else difference["expected"],
-            )
-            for difference in found["differences"]
-        ],
+        ("KEY", "WHAT IS THERE → WHAT THE EVENTS SAY"),
+        differences(found["differences"]),
+        folds="WHAT IS THERE → WHAT THE EVENTS SAY",
     )
+    if len(found["differences"]) >= DIFFERENCES:
+        cli.err.print(f"(the first {DIFFERENCES}; there may be more)")
 
 
 def rollback(
@@ -80,7 +80,7 @@ def rollback(
             cli.out.print(f"{name}: would leave generation {status.generation}")
         return
     cli.confirm(f"Serve the kept generation of {name} again?", yes=yes)
-    report = result(waited(settings, ROLLBACK, name))
+    report = result(waited(settings, ROLLBACK, name), name, json=json)
     if json:
         cli.print_json(report)
     else:
@@ -119,7 +119,7 @@ def cancel(name: Name, json: cli.Json = False) -> None:
 
 
 def _paused(kind: str, name: str, json: bool) -> None:
-    found = result(waited(cli.settings(servers=True), kind, known(name)))
+    found = result(waited(cli.settings(servers=True), kind, known(name)), name, json=json)
     if json:
         cli.print_json(found)
     elif found["rebuild"] is not None:

@@ -8,7 +8,8 @@ import typer
 
 from bootstrap import cli
 from bootstrap.cli.completion import projections
-from bootstrap.cli.projections.waiting import complained, known, result, waited_all
+from bootstrap.cli.projections.telling import complained
+from bootstrap.cli.projections.waiting import known, result, waited_all
 
 if TYPE_CHECKING:
     from bootstrap.settings import Settings
@@ -79,18 +80,26 @@ def rebuild(
         _show_plans(_plans(settings, [view(name) for name in chosen]), json)
         return
     ended = waited_all(settings, REBUILD, chosen, options)
-    done = [result(each) for each in ended if each.state == "succeeded"]
+    named = list(zip(chosen, ended, strict=True))
+    done = [result(each, name) for name, each in named if each.state == "succeeded"]
     if json and done:
         cli.print_json(done[0] if len(chosen) == 1 else done)
     elif not json:
         for report in done:
             cli.out.print(
-                f"{report['projection']}: {report['rows']} rows from {report['events']} events in"
+                f"{report['projection']}: {_told(report['rows'], 'row')} from"
+                f" {_told(report['events'], 'event')} in"
                 f" {report['seconds']} s, generation {report['generation']} at position"
                 f" {report['position']}"
             )
-    if codes := [complained(each) for each in ended if each.state != "succeeded"]:
+    failed = [(name, each) for name, each in named if each.state != "succeeded"]
+    if codes := [complained(each, name, json=json) for name, each in failed]:
         raise typer.Exit(codes[0])
+
+
+def _told(count: int | None, what: str) -> str:
+    """A count; unknown where the worker died after the swap and before it could say."""
+    return f"an unknown number of {what}s" if count is None else cli.counted(count, what)
 
 
 def _options(given: dict[str, Any], name: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def list_(json: cli.Json = False) -> None:
             )
             for each in found
         ],
+        drop=("HEAD", "EVENTS/S", "GENERATION"),
     )
 
 

@@ -10,6 +10,7 @@ import typer
 
 from bootstrap import cli
 from bootstrap.cli.completion import projections
+from bootstrap.cli.projections.telling import complained
 
 if TYPE_CHECKING:
     from bootstrap.operators import Desk
@@ -72,7 +73,9 @@ def waited_all(
 
             def tell(operation: Operation) -> None:
                 detail = operation.detail or operation.state
-                if operation.eta_seconds is not None:
+                if operation.state in ("failed", "cancelled"):
+                    detail = operation.state
+                elif operation.eta_seconds is not None:
                     detail += f", {operation.eta_seconds} s left"
                 bar.update(task, completed=operation.progress, detail=detail)
 
@@ -102,27 +105,11 @@ def waited_all(
     return ended
 
 
-def result(ended: Operation) -> dict[str, Any]:
+def result(ended: Operation, name: str, *, json: bool = False) -> dict[str, Any]:
     """The result of an operation that succeeded; ends the program where it did not."""
     import msgspec
 
     if ended.state != "succeeded":
-        raise typer.Exit(complained(ended))
+        raise typer.Exit(complained(ended, name, json=json))
     found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(ended.result)) or {}
     return found
-
-
-def complained(ended: Operation) -> int:
-    """Say on standard error why an operation did not succeed; the exit code for it."""
-    import msgspec
-
-    found = msgspec.json.encode(ended.result)
-    if found != b"null":
-        cli.err.print(msgspec.json.format(found).decode(), markup=False)
-    code = ended.error.code if ended.error is not None else ""
-    message = ended.error.message if ended.error is not None else f"It was {ended.state}."
-    if code == "DIFFERENCES":
-        message += " (--accept-differences)"
-    cli.err.print(message, markup=False)
-    refused = code in {"DIFFERENCES", "NOTHING_KEPT", "RANGE_NOT_SUPPORTED", "UNKNOWN_KEY"}
-    return cli.REFUSED if refused else cli.FAILED
