@@ -28,7 +28,8 @@ _OPERATORS = "(kind LIKE 'projection.%' OR kind LIKE 'quarantine.%')"
 _REBUILDS_OF = """state IN ('pending', 'running') AND kind = 'projection.rebuild'
     AND params->>'projection' = $1"""
 _SHAPE = """id, kind, state, progress, eta_seconds, detail, result::text, error::text, created_at,
-    finished_at"""
+    finished_at, coalesce(params->>'id', params->>'item_id', params->>'projection',
+    params->>'reaction', params->>'stream_id')"""
 
 STAGE = Statement(
     "operation_stage",
@@ -275,7 +276,7 @@ class PostgresOperations:
         else:
             steps.append((BY_KEY, (new.user_id, new.idempotency_key)))
         _, [row] = await self._pipeline.run(*steps)
-        if new.idempotency_key is not None and row[10] != new.request_hash:
+        if new.idempotency_key is not None and row[-1] != new.request_hash:
             raise KeyReused("the idempotency key belongs to another request")
         return operation_of(row)
 
@@ -477,4 +478,5 @@ def operation_of(row: Sequence[Any]) -> Operation:
         error=None if row[7] is None else msgspec.json.decode(row[7], type=Failure),
         created_at=row[8],
         finished_at=row[9],
+        target=row[10],
     )

@@ -33,8 +33,8 @@ async def import_diary(
 ) -> Operation:
     """Import the file for this person; the operation when it has ended.
 
-    ``operations`` acts as ``mindstream_write``; ``tell`` is given the operation each time that it
-    was looked at.
+    ``operations`` acts as ``mindstream_write``; ``tell`` is given the operation when it is
+    accepted, and each time that it was looked at.
 
     Raises:
         OSError: the file cannot be read.
@@ -57,6 +57,7 @@ async def import_diary(
             input_bytes=size,
         )
     )
+    tell(operation)
     await offers.offer(IMPORT, operation_id)
     while operation.finished_at is None:
         await asyncio.sleep(LOOK_EVERY)

@@ -56,6 +56,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     ``progress`` is 0 to 1, ``eta_seconds`` a guess (None: not known), ``detail`` one line for a
     person, ``result`` what its kind says. A cancelled one may have a result: of what was done.
+    ``target`` is the projection, reaction, stream or item that it is about, as the audit log has
+    it; None for what is about a person.
     """
 
     id: UUID
@@ -68,6 +70,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     error: Failure | None
     created_at: datetime.datetime
     finished_at: datetime.datetime | None
+    target: str | None = None
 
 
 class NewOperation(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from the shadow. What goes between it and the engine is ``rebuilding``'s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -173,15 +174,24 @@ async def _pause(name: str, paused: bool, tending: Tending, run: Run) -> dict[st
         while await tending.operations.pause_rebuilds(name, paused):
             status = await asyncio.to_thread(engine.status, name)
             if status is not None and status.rebuild and status.rebuild.get("state") == wish:
+                await _told(run, f"the rebuild is {wish}")
                 return {"projection": name, "status": status.status, "rebuild": wish}
             await run.step(0.5, f"waits until the rebuild is {wish}")
             await asyncio.sleep(LOOK_EVERY)
         if paused:
             raise TooLate(name)
+        await _told(run, "the rebuild has ended")
         return {"projection": name, "status": None, "rebuild": None}
     if not await asyncio.to_thread(engine.set_paused, name, paused):
         raise KeyError(name)
     await run.step(0.5, "waits for the projector")
     await asyncio.sleep(engine.notices_within)
     now = await asyncio.to_thread(engine.status, name)
+    await _told(run, wish)
     return {"projection": name, "status": None if now is None else now.status, "rebuild": None}
+
+
+async def _told(run: Run, detail: str) -> None:
+    """Say what came of it; who wished for its end by now wished too late."""
+    with contextlib.suppress(Cancelled):
+        await run.step(1.0, detail, last=True, eta_seconds=0)

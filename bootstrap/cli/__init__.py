@@ -21,13 +21,15 @@ from bootstrap import settings as _settings
 from bootstrap.services import NotRunning, connected
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from bootstrap.operators import Desk
 
 T = TypeVar("T")
 PROGRAM = "mindstream"
 COMPLETE_VARIABLE = "_MINDSTREAM_COMPLETE"
 """By which a shell that completes calls the program."""
-OK, FAILED, USAGE, UNAVAILABLE, REFUSED = 0, 1, 2, 3, 4
+OK, FAILED, USAGE, UNAVAILABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 EXIT_CODES = """\
 Exit codes: 0 done; 1 it failed, or a check found something wrong; 2 wrong usage or settings;
 3 what it needs does not run, or the place is taken; 4 refused by a rule, nothing was changed;
@@ -89,6 +91,18 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     """Complain on standard error and end the program."""
     err.print(message, markup=False)
     raise typer.Exit(code)
+
+
+def left_waiting(ids: Sequence[UUID], *more: str) -> NoReturn:
+    """Say that work goes on though nobody waits for it any more, and end the program."""
+    if len(ids) == 1:
+        goes = f"It goes on without you, as operation {ids[0]}; `mindstream jobs wait {ids[0]}`."
+    else:
+        goes = f"All {len(ids)} go on without you; `mindstream jobs list --state running`."
+    unknown = "Interrupted; `mindstream jobs list` shows whether it was begun."
+    for line in (goes, *more) if ids else (unknown,):
+        err.print(line, markup=False)
+    raise typer.Exit(INTERRUPTED)
 
 
 def print_json(value: Any) -> None:

@@ -71,11 +71,12 @@ def list_(
         cli.print_json(found)
         return
     cli.print_table(
-        ("ID", "KIND", "STATE", "PROGRESS", "LEFT", "CREATED", "DETAIL"),
+        ("ID", "KIND", "OF", "STATE", "PROGRESS", "LEFT", "CREATED", "DETAIL"),
         [
             (
                 each.id,
                 each.kind,
+                each.target,
                 each.state,
                 f"{each.progress:.0%}",
                 "" if each.eta_seconds is None else f"{each.eta_seconds} s",
@@ -84,7 +85,7 @@ def list_(
             )
             for each in found
         ],
-        below=("DETAIL", "CREATED", "LEFT", "PROGRESS"),
+        below=("DETAIL", "CREATED", "LEFT", "PROGRESS", "OF"),
     )
 
 

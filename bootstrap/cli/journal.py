@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -54,11 +55,17 @@ def journal(
         console=cli.err,
     ) as bar:
         task = bar.add_task(file.name, total=1.0, detail="")
+        begun: list[UUID] = []
 
         def tell(operation: Operation) -> None:
+            begun[:] = [operation.id]
             bar.update(task, completed=operation.progress, detail=operation.detail or "")
 
-        ended = asyncio.run(wiring.import_diary(settings, file, user, tell))
+        try:
+            ended = asyncio.run(wiring.import_diary(settings, file, user, tell))
+        except KeyboardInterrupt:
+            bar.stop()
+            cli.left_waiting(begun)
     if ended is None:
         cli.fail(f"There is nobody with the address {user}.")
     result = msgspec.json.decode(msgspec.json.encode(ended.result)) or {}

@@ -46,6 +46,11 @@ def restart(
                 cli.err.print(f"{step.name} …", markup=False)
             else:
                 steps.append(step)
+    except KeyboardInterrupt:
+        cli.err.print(
+            "It goes on without you; `mindstream services` shows since when each process is up."
+        )
+        raise typer.Exit(cli.INTERRUPTED) from None
     except OSError as error:
         cli.fail(f"The supervisor does not listen, it may be starting: {error}", cli.UNAVAILABLE)
     replaced = [step for step in steps if step.process is not None]

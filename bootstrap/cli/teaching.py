@@ -110,6 +110,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "projections resume": (("mindstream projections resume journal.search", "let it go on"),),
     "projections cancel": (
         ("mindstream projections cancel journal.entries", "end its rebuild; live rows stay"),
+        ("mindstream projections cancel --all", "whatever is being rebuilt"),
     ),
     "reactions list": (("mindstream reactions list", "how far mail and the like are"),),
     "reactions show": (("mindstream reactions show accounts.mail", "all about one"),),

@@ -11,17 +11,17 @@ from tests.support.people import Person
 from tests.support.upped import Up
 
 
-def accepted(up: Up, kind: str) -> str:
+def accepted(up: Up, kind: str, **params: str) -> str:
     """A job that no worker has heard of yet, nor will within this test."""
     job = str(uuid4())
     with psycopg.connect(up.services()["write_dsn"]) as connection:
         connection.execute(
             """
             INSERT INTO operations (id, kind, user_id, tenant_id, correlation_id, created_at,
-                                    offers, offered_at)
-            VALUES (%s, %s, gen_random_uuid(), gen_random_uuid(), 'test', now(), 6, now())
+                                    offers, offered_at, params)
+            VALUES (%s, %s, gen_random_uuid(), gen_random_uuid(), 'test', now(), 6, now(), %s)
             """,
-            (job, kind),
+            (job, kind, json.dumps(params)),
         )
     return job
 
@@ -33,6 +33,9 @@ def test_jobs_are_listed_shown_and_waited_for(up: Up) -> None:
     alone = json.loads(up.cli("jobs", "--kind", "projection.verify", "--json").stdout)
     assert [each["id"] for each in alone] == [each["id"] for each in listed]
     assert (newest["kind"], newest["state"]) == ("projection.verify", "succeeded")
+
+    assert newest["target"] == "journal.tags"
+    assert f"{newest['id']}  projection.verify  journal.tags" in up.cli("jobs", "list").stdout
 
     shown = up.cli("jobs", "show", newest["id"])
     assert shown.returncode == 0
@@ -53,6 +56,11 @@ def test_a_job_of_operators_is_cancelled_and_one_of_a_person_is_not(up: Up) -> N
     assert cancelled.returncode == 0, cancelled.stderr
     assert json.loads(cancelled.stdout)["state"] == "cancelled"
     assert up.cli("jobs", "wait", job).returncode == 1
+
+    rebuild = accepted(up, "projection.rebuild", projection="journal.tags")
+    cancelled = up.cli("projections", "cancel", "--all", "--json")
+    assert [each["id"] for each in json.loads(cancelled.stdout)] == [rebuild], cancelled.stderr
+    assert up.cli("projections", "cancel", "--all").returncode == 4
 
     private = accepted(up, "journal.import")
     refused = up.cli("jobs", "cancel", private)

@@ -187,11 +187,14 @@ async def test_progress_a_pause_and_the_end_reach_the_engine(
         ended = await done(operations, await ask(operations, kind), engine)
         assert ended.state == "succeeded", ended
         assert heard[-1] == signal
+        wish = "paused" if kind == PAUSE else "running"
+        assert (ended.target, ended.detail) == ("a.view", f"the rebuild is {wish}")
     assert engine.paused == [], "the live one goes on"
     assert await operations.cancel_operators(operation_id) is not None
     assert (await working).state == "cancelled"
     ended = await done(operations, await ask(operations, PAUSE), engine)
     assert (ended.state, engine.paused) == ("succeeded", [("a.view", True)])
+    assert ended.detail == "paused"
 
 
 async def test_a_worker_that_stops_lets_another_go_on(operations: PostgresOperations) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bootstrap import cli
+from bootstrap.cli.completion import projections
 from bootstrap.cli.projections.telling import differences
 from bootstrap.cli.projections.waiting import Name, known, result, statuses, waited, waited_all
 
@@ -101,21 +102,40 @@ def resume(name: Name, json: cli.Json = False) -> None:
     _paused(RESUME, name, json)
 
 
-def cancel(name: Name, json: cli.Json = False) -> None:
-    """End the rebuild of a projection; the live rows stay as they are."""
-    known(name)
+def cancel(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Projections.", metavar="NAME...", autocompletion=projections),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Whatever is being rebuilt.")] = False,
+    json: cli.Json = False,
+) -> None:
+    """End the rebuild of projections; the live rows stay as they are."""
+    from bootstrap.views import VIEWS
 
-    async def end(desk: Desk) -> Operation | None:
-        ended = await desk.cancel(name)
-        return await desk.wait(ended, lambda operation: None) if ended is not None else None
+    chosen = [view.name for view in VIEWS] if all_ else list(map(known, names or ()))
+    if not chosen:
+        cli.fail("Name the projections, or say --all.", cli.USAGE)
 
-    ended = cli.at_desk(cli.settings(servers=True), end)
-    if ended is None:
-        cli.fail(f"{name} is not being rebuilt.", cli.REFUSED)
+    async def end(desk: Desk) -> dict[str, Operation]:
+        asked = {name: await desk.cancel(name) for name in chosen}
+        return {
+            name: await desk.wait(ended, lambda operation: None)
+            for name, ended in asked.items()
+            if ended is not None
+        }
+
+    found = cli.at_desk(cli.settings(servers=True), end)
+    if not found:
+        which = f"{chosen[0]} is not" if len(chosen) == 1 else "None of them is"
+        cli.fail(f"{which} being rebuilt.", cli.REFUSED)
     if json:
-        cli.print_json(ended)
-    else:
-        cli.out.print(f"{name}: the rebuild is {ended.state}")
+        cli.print_json(list(found.values()) if all_ or len(chosen) > 1 else found[chosen[0]])
+        return
+    for name, ended in found.items():
+        cancelled = ended.state == "cancelled"
+        how = "is cancelled" if cancelled else f"had {ended.state} by then"
+        cli.out.print(f"{name}: the rebuild {how}")
 
 
 def _paused(kind: str, name: str, json: bool) -> None:

@@ -94,11 +94,10 @@ def waited_all(
         try:
             ended = cli.at_desk(settings, ask)
         except KeyboardInterrupt:
-            for name, operation in zip(names, begun, strict=False):
-                cli.err.print(f"It goes on without you, as operation {operation.id}.")
-                if kind == REBUILD:
-                    cli.err.print(f"`mindstream projections cancel {name}` ends it.")
-            raise typer.Exit(130) from None
+            bar.stop()
+            what, them = (names[0], "it") if len(names) == 1 else ("--all", "them all")
+            ending = f"`mindstream projections cancel {what}` ends {them}."
+            cli.left_waiting([each.id for each in begun], *([ending] if kind == REBUILD else ()))
     if rebuilt:
         are = "is" if len(rebuilt) == 1 else "are"
         cli.fail(f"{', '.join(rebuilt)} {are} being rebuilt already.", cli.REFUSED)
