@@ -36,7 +36,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Refused(Exception):
-    """There is no such process, or it is not one that can be replaced."""
+    """It is not a process that can be replaced."""
+
+
+class NoSuchProcess(Exception):
+    """There is none of this name or role; ``known`` are those that there are."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(name)
+        self.name = name
+        self.known = known
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -120,14 +129,14 @@ def role_of(name: str) -> str:
 def chosen(known: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """Which of these processes are meant, roles or names or (if none is wanted) all, in order.
 
-    Raises ``Refused``.
+    Raises ``Refused``, ``NoSuchProcess``.
     """
     roles = [name for name in known if role_of(name) in ORDER]
     for name in wanted:
         if name in known and name not in roles:
             raise Refused(f"{name} is a server, of which there is one: it cannot be replaced")
         if name not in roles and name not in map(role_of, roles):
-            raise Refused(f"There is no process {name}: there are {', '.join(roles)}")
+            raise NoSuchProcess(name, roles)
     meant = [name for name in roles if not wanted or {name, role_of(name)} & set(wanted)]
     return sorted(meant, key=lambda name: ORDER.index(role_of(name)))
 

@@ -93,6 +93,21 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
+def unknown(what: str, name: str, known: Iterable[str]) -> NoReturn:
+    """End the program because there is no such thing; with the one that was meant, or all."""
+    names = sorted(known)
+    near = nearest(name, names)
+    hint = f"Did you mean {near}?" if near else f"There are: {', '.join(names) or 'none yet'}."
+    fail(f"There is no {what} {name}. {hint}", USAGE)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name that was meant, if one is like it."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
 def left_waiting(ids: Sequence[UUID], *more: str) -> NoReturn:
     """Say that work goes on though nobody waits for it any more, and end the program."""
     if len(ids) == 1:
@@ -137,8 +152,19 @@ def counted(count: int, what: str) -> str:
 
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before something is lost; ``yes`` answers. Ends the program on a no."""
-    if not yes and not (sys.stdin.isatty() and typer.confirm(question, err=True)):
-        fail("Nothing was done; --yes answers the question.", REFUSED)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} Nothing was done; --yes says yes to it.", REFUSED)
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as aborted:
+        if isinstance(aborted.__context__, KeyboardInterrupt):
+            err.print("\nNothing was done.")
+            raise typer.Exit(INTERRUPTED) from None
+        agreed = False
+    if not agreed:
+        fail("Nothing was done.", REFUSED)
 
 
 def build() -> typer.Typer:

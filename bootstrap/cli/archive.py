@@ -44,7 +44,7 @@ def export(
         if path.is_dir() or not path.absolute().parent.is_dir():
             cli.fail(f"{path} is no place for a file.", cli.USAGE)
         if path.exists() and path.stat().st_size:
-            cli.confirm(f"{path} is there already. Replace it?", yes=yes)
+            cli.confirm(f"{path} exists. Replace it?", yes=yes)
     if keys is not None and keys.absolute() == file.absolute():
         cli.fail("The keys belong into a file of their own.", cli.USAGE)
     with _failing(), _progress("export") as tell:

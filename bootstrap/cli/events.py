@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 events = typer.Typer(no_args_is_help=True, help="The event store, in its one order.")
 Topic = Annotated[
-    list[str] | None, typer.Option("--topic", help="Only this topic; may be repeated.")
+    list[str] | None,
+    typer.Option("--topic", help="Only this topic, in one version or all; may be repeated."),
 ]
 _PAGE = 500
 _PATIENCE = 5.0
@@ -52,11 +53,15 @@ def read(
     """Print events in the order of their positions. Personal fields are hidden unless asked for."""
     with _pool() as pool:
         keys = _keys() if show_personal else None
-        found = list(_events(pool, after, before, stream, topic, limit, keys))
+        topics = _versions(topic)
+        found = list(_events(pool, after, before, stream, topics, limit, keys))
+        there = found or stream is None or any(_events(pool, 0, None, stream, None, 1, None))
     if json:
         cli.print_json(found)
     else:
         _print(found)
+    if not found:
+        cli.err.print("no events" if there else f"no events: there is no stream {stream}")
 
 
 @events.command()
@@ -70,7 +75,7 @@ def tail(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Print events as they are appended, until interrupted."""
+    """Print events as they are appended, until Ctrl-C, which is how it ends: exit code 0."""
     import contextlib
 
     from adapters.event_store.recorder import PostgresRecorder
@@ -79,10 +84,26 @@ def tail(
         recorder = PostgresRecorder(pool)
         keys = _keys() if show_personal else None
         start = after if after is not None else (recorder.max_notification_id() or 0)
-        with recorder.subscribe(gt=start, topics=topic or ()) as subscription:
+        topics = _versions(topic) or ()
+        with recorder.subscribe(gt=start, topics=topics) as subscription:
             for notification in subscription:
                 found = _events(pool, notification.id - 1, notification.id + 1, None, None, 1, keys)
                 _print(found, lines=json)
+
+
+def _versions(asked: list[str] | None) -> list[str] | None:
+    """The topics that are asked for, each with its version; ends the program on an unknown one."""
+    import bootstrap.views  # noqa: F401 - as below
+    from domain.event import type_of, upcasters
+
+    known = {*type_of, *upcasters}
+    topics: list[str] = []
+    for name in asked or ():
+        meant = [each for each in known if name in (each, each.rpartition(".v")[0])]
+        if not meant:
+            cli.unknown("topic", name, known)
+        topics += meant
+    return sorted(topics) or None
 
 
 def _pool() -> Pool:

@@ -127,7 +127,7 @@ def export(
     if file.is_dir() or not file.absolute().parent.is_dir():
         cli.fail(f"{file} is no place for a file.", cli.USAGE)
     if file.exists() and file.stat().st_size:
-        cli.confirm(f"{file} is there already. Replace it?", yes=yes)
+        cli.confirm(f"{file} exists. Replace it?", yes=yes)
     try:
         people = store.export_keys(settings.write_dsn or "", file)
     except OSError as error:

@@ -48,7 +48,10 @@ def list_(
     """List quarantined events in every state, newest first."""
     if state not in (None, "retrying", "parked", "discarded", "released"):
         cli.fail("--state is one of retrying, parked, discarded, released.", cli.USAGE)
-    _show(_found(None, state, projection, stream_id, limit), json)
+    found = _found(None, state, projection, stream_id, limit)
+    if not found and projection is not None:
+        _named(projection)
+    _show(found, json)
 
 
 @quarantine.command()
@@ -127,6 +130,16 @@ def discard(
     _done(cli.at_desk(cli.settings(servers=True), do), "discarded", json)
 
 
+def _named(name: str) -> None:
+    """End the program if neither a projection nor a reaction is called that."""
+    from bootstrap.engine import REBUILDABLE
+    from bootstrap.wiring.reacting import REACTIONS
+
+    names = [*REBUILDABLE, *(each.name for each in REACTIONS)]
+    if name not in names:
+        cli.unknown("projection or reaction", name, names)
+
+
 def _chosen(
     item: UUID | None,
     projection: str | None,
@@ -182,6 +195,9 @@ def _found(
 def _show(found: list[Item], json: bool) -> None:
     if json:
         cli.print_json(found)
+        return
+    if not found:
+        cli.err.print("no items")
         return
     cli.print_table(
         ("ID", "PROJECTION", "STREAM", "POSITION", "STATE", "ATTEMPTS", "WAITING", "ERROR"),

@@ -99,7 +99,7 @@ def _set_paused(name: str, paused: bool, json: bool) -> None:
 def _known(name: str) -> ReactionStatus:
     found = {each.name: each for each in _statuses()}
     if name not in found:
-        cli.fail(f"There is no reaction {name}; there are {', '.join(found) or 'none yet'}.")
+        cli.unknown("reaction", name, found)
     return found[name]
 
 

@@ -37,6 +37,8 @@ def restart(
         cli.fail(f"Nothing runs in {settings.home}.", cli.UNAVAILABLE)
     try:
         meant = rolling.chosen([process.name for process in found.processes], names or ())
+    except rolling.NoSuchProcess as error:
+        cli.unknown("process", error.name, error.known)
     except rolling.Refused as error:
         cli.fail(str(error), cli.REFUSED)
     steps = []

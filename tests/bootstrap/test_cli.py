@@ -68,6 +68,35 @@ def test_whatever_cannot_be_reached_ends_any_command_with_3(
     assert capsys.readouterr().err == f"{said}\n"
 
 
+@pytest.mark.parametrize(
+    ("answer", "code"), [("y", 0), ("n", 4), (KeyboardInterrupt, 130), (EOFError, 4)]
+)
+def test_a_question_says_what_it_asks_and_an_interrupted_one_is_a_no(
+    answer: str | type[BaseException],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def asked(prompt: str) -> str:
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+    monkeypatch.setattr(f"{typer.confirm.__module__}.visible_prompt_func", asked)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    try:
+        cli.confirm("Lose it?", yes=False)
+        ended = 0
+    except typer.Exit as left:
+        ended = left.exit_code
+    assert ended == code
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    with pytest.raises(typer.Exit) as refused:
+        cli.confirm("Lose it?", yes=False)
+    assert refused.value.exit_code == 4
+    assert "Lose it? Nothing was done; --yes says yes to it." in capsys.readouterr().err
+
+
 def test_config_show_names_every_setting(up: Up) -> None:
     shown = up.cli("config", "show")
     as_json = json.loads(up.cli("config", "show", "--json").stdout)

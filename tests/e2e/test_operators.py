@@ -45,7 +45,10 @@ def test_the_command_line_and_http_say_the_same(up: Up, operator: Person, diary:
     over_http = operator.get(PROJECTIONS).json()["data"]
     assert [each["name"] for each in listed] == [each["name"] for each in over_http]
     assert set(listed[0]) == set(over_http[0])
-    assert up.cli("projections", "show", "nothing").returncode == 1
+    for command in ("projections", "show"), ("quarantine", "list", "--projection"):
+        slip = up.cli(*command, "journal.entires")
+        assert slip.returncode == 2
+        assert slip.stderr.endswith(" journal.entires. Did you mean journal.entries?\n")
     waiting = operator.get("/v1/ops/quarantine", params={"limit": 100}).json()["data"]
     assert json.loads(up.cli("quarantine", "list", "--json").stdout) == waiting
     assert diary.get(PROJECTIONS).status_code == 403
@@ -214,6 +217,21 @@ def test_an_interrupted_command_leaves_the_rebuild_running(
         assert newest["id"] in said
     operation, _ = operator.ended(f"/v1/operations/{newest['id']}")
     assert operation["state"] == "succeeded"
+
+
+def test_a_filter_that_fits_nothing_is_not_mistaken_for_silence(up: Up, diary: Person) -> None:
+    slip = up.cli("events", "read", "--topic", "journal.EntryWriten.v1")
+    assert (slip.returncode, slip.stdout) == (2, "")
+    assert "Did you mean journal.EntryWritten.v1?" in slip.stderr
+    every = json.loads(
+        up.cli("events", "read", "--topic", "journal.EntryWritten", "--limit", "2", "--json").stdout
+    )
+    assert [each["topic"] for each in every] == ["journal.EntryWritten.v1"] * 2
+    nowhere = up.cli("events", "read", "--stream", "nonsense")
+    assert nowhere.stderr == "no events: there is no stream nonsense\n"
+    beyond = up.cli("events", "read", "--stream", every[0]["stream_id"], "--after", "999999999")
+    assert (beyond.returncode, beyond.stderr) == (0, "no events\n")
+    assert up.cli("quarantine", "list", "--stream-id", "nonsense").stderr == "no items\n"
 
 
 def test_quarantine_at_the_command_line(up: Up, operator: Person) -> None:

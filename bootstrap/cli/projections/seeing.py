@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bootstrap import cli
-from bootstrap.cli.projections.waiting import Name, statuses
+from bootstrap.cli.projections.waiting import Name, known, statuses
 
 
 def list_(json: cli.Json = False) -> None:
@@ -35,13 +35,11 @@ def show(name: Name, json: cli.Json = False) -> None:
     """Show all that is known of one projection."""
     import msgspec
 
-    found = {each.name: each for each in statuses(cli.settings(servers=True))}
-    if name not in found:
-        cli.fail(f"There is no projection {name}; there are {', '.join(found) or 'none yet'}.")
+    known(name)
+    [status] = (each for each in statuses(cli.settings(servers=True)) if each.name == name)
     if json:
-        cli.print_json(found[name])
+        cli.print_json(status)
         return
-    status = found[name]
     for field, value in msgspec.to_builtins(status).items():
         if field not in ("partitions", "blocked_by") and value is not None:
             cli.out.print(f"{field:20} {value}", markup=False)

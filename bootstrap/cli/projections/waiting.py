@@ -29,8 +29,7 @@ def known(name: str) -> str:
     from bootstrap.engine import REBUILDABLE
 
     if name not in REBUILDABLE:
-        names = ", ".join(REBUILDABLE)
-        cli.fail(f"There is no projection {name}; there are {names}.", cli.USAGE)
+        cli.unknown("projection", name, REBUILDABLE)
     return name
 
 
