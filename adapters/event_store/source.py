@@ -53,6 +53,16 @@ SELECT stream_id, count(*) FROM events JOIN (
       AND (%(to)s::timestamptz IS NULL OR recorded_at < %(to)s)) AS found USING (stream_id)
 WHERE topic = ANY (%(topics)s) GROUP BY stream_id ORDER BY stream_id
 """
+_TALLY = """
+SELECT topic, count(*) FROM events
+WHERE topic = ANY (%(topics)s) AND (%(stream)s::text IS NULL OR stream_id = %(stream)s)
+  AND stream_id IN (
+    SELECT stream_id FROM events
+    WHERE topic = ANY (%(topics)s) AND (%(stream)s::text IS NULL OR stream_id = %(stream)s)
+      AND (%(from)s::timestamptz IS NULL OR recorded_at >= %(from)s)
+      AND (%(to)s::timestamptz IS NULL OR recorded_at < %(to)s))
+GROUP BY topic
+"""
 _COUNT = """
 SELECT count(*) FROM events
 WHERE position > %s AND position <= %s AND topic = ANY (%s::text[])
@@ -160,6 +170,18 @@ class PostgresSource:
         assert row is not None
         count: int = row[0]
         return count
+
+    def tally(
+        self,
+        topics: Sequence[str],
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        *,
+        stream_id: str | None = None,
+    ) -> dict[str, int]:
+        """How many events of each topic the streams of that time have, or one stream alone."""
+        values = {"topics": list(topics), "from": from_, "to": to, "stream": stream_id}
+        return dict(self._reader().execute(_TALLY, values).fetchall())
 
     def position_before(self, at: datetime) -> int:
         """A position that every event recorded before this time is at or before.

@@ -38,7 +38,7 @@ from projections.engine.outcomes import (
     UnknownKey,
     Verified,
 )
-from projections.engine.repair import rebuild_range, rebuild_row
+from projections.engine.repair import key_of, rebuild_range, rebuild_row
 from projections.engine.source import EventSource
 from projections.engine.together import Wish
 from projections.engine.view import RowView
@@ -69,10 +69,28 @@ __all__ = [
 PROJECT = "mindstream_project"
 
 
-def plan(source: EventSource, view: RowView[Any]) -> dict[str, int]:
-    """How many events of each topic a rebuild would read."""
+def plan(
+    source: EventSource,
+    view: RowView[Any],
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> dict[str, int]:
+    """How many events of each topic a rebuild would read.
+
+    Raises:
+        UnknownKey: the options name one that is none of the view.
+    """
+    topics = topics_of(view.takes)
+    if options.key is not None:
+        stream = view.stream_of(key_of(view, options.key))
+        found = None if stream is None else source.tally(topics, stream_id=stream)
+    elif options.from_ is not None or options.to is not None:
+        found = source.tally(topics, options.from_, options.to)
+    else:
+        found = None
+    if found is not None:
+        return {topic: found.get(topic, 0) for topic in topics}
     head = source.head()
-    return {topic: source.count(0, head, [topic]) for topic in topics_of(view.takes)}
+    return {topic: source.count(0, head, [topic]) for topic in topics}
 
 
 def rebuild(

@@ -66,6 +66,20 @@ class EventSource(Protocol):
         """How many events of these topics there are between the two."""
         ...
 
+    def tally(
+        self,
+        topics: Sequence[str],
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        *,
+        stream_id: str | None = None,
+    ) -> dict[str, int]:
+        """How many events of each of these topics the streams have that ``streams`` would name.
+
+        With ``stream_id`` that one alone. A topic without any is left out.
+        """
+        ...
+
     def wait(self, seconds: float) -> None:
         """Return when something was appended, or after that time: whichever is first."""
         ...

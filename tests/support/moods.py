@@ -70,6 +70,19 @@ class KnownEvents:
     def count(self, after: int, through: int, topics: Sequence[str]) -> int:
         return len(self.page(after, through, 1 << 60, topics))
 
+    def tally(
+        self,
+        topics: Sequence[str],
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        *,
+        stream_id: str | None = None,
+    ) -> dict[str, int]:
+        streams = {name for name, _ in self.streams(topics, from_, to)}
+        wanted = streams if stream_id is None else streams & {stream_id}
+        found = Counter(one.event.TOPIC for one in self.events if one.stream_id in wanted)
+        return {topic: found[topic] for topic in topics if found[topic]}
+
     def wait(self, seconds: float) -> None:
         return
 

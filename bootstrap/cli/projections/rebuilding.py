@@ -12,6 +12,8 @@ from bootstrap.cli.projections.telling import complained
 from bootstrap.cli.projections.waiting import known, result, waited_all
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from bootstrap.settings import Settings
     from projections.engine.view import RowView
 
@@ -77,7 +79,7 @@ def rebuild(
     [options, *_] = [_options(given, name) for name in chosen]
     settings = cli.settings(servers=True)
     if dry_run:
-        _show_plans(_plans(settings, [view(name) for name in chosen]), json)
+        _show_plans(_plans(settings, [view(name) for name in chosen], options), json)
         return
     ended = waited_all(settings, REBUILD, chosen, options)
     named = list(zip(chosen, ended, strict=True))
@@ -117,12 +119,17 @@ def _options(given: dict[str, Any], name: str) -> dict[str, Any]:
         cli.fail("; ".join(faults), cli.USAGE)
 
 
-def _plans(settings: Settings, views: list[RowView[Any]]) -> list[dict[str, Any]]:
+def _plans(
+    settings: Settings, views: list[RowView[Any]], options: dict[str, Any]
+) -> list[dict[str, Any]]:
     from adapters.event_store.source import PostgresSource
     from projections.engine import measures
     from projections.engine.folding import connect
-    from projections.engine.rebuild import PROJECT, plan
+    from projections.engine.rebuild import PROJECT, Options, plan
 
+    part = Options(
+        key=options.get("key"), from_=_moment(options.get("from")), to=_moment(options.get("to"))
+    )
     dsn = settings.write_dsn or ""
     with connect(dsn, PROJECT, "plan") as connection:
         measured = measures.read(connection)
@@ -130,7 +137,7 @@ def _plans(settings: Settings, views: list[RowView[Any]]) -> list[dict[str, Any]
     plans = []
     try:
         for view in views:
-            events = plan(source, view)
+            events = plan(source, view, part)
             total = sum(events.values())
             measure = measured.get(view.name, measures.USUAL)
             plans.append(
@@ -144,6 +151,12 @@ def _plans(settings: Settings, views: list[RowView[Any]]) -> list[dict[str, Any]
     finally:
         source.close()
     return plans
+
+
+def _moment(text: str | None) -> datetime | None:
+    from datetime import datetime
+
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _show_plans(plans: list[dict[str, Any]], json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from projections.engine.rebuild import (
     RangeNotSupported,
     Report,
     UnknownKey,
+    plan,
     rebuild,
 )
 from projections.engine.repair import key_of
@@ -76,6 +78,11 @@ def repaired(diary: Diary, view: Notes | None = None, **options: Any) -> Report:
     )
 
 
+def planned_for(diary: Diary, view: Notes, **options: Any) -> dict[str, int]:
+    with closing(diary.sources()) as source:
+        return plan(source, view, Options(**options))
+
+
 @pytest.mark.parametrize(("first", "last"), [(40, 60), (None, 60), (40, None)])
 def test_the_rows_of_the_range_are_folded_anew_and_no_others(
     diary: Diary, first: int | None, last: int | None, monkeypatch: pytest.MonkeyPatch
@@ -85,11 +92,13 @@ def test_the_rows_of_the_range_are_folded_anew_and_no_others(
     diary.runner(Streamed()).catch_up()
     start = at_times(diary)
     spoil(diary)
-    report = repaired(
-        diary,
-        from_=None if first is None else start + timedelta(minutes=first),
-        to=None if last is None else start + timedelta(minutes=last),
-    )
+    options = {
+        "from_": None if first is None else start + timedelta(minutes=first),
+        "to": None if last is None else start + timedelta(minutes=last),
+    }
+    planned = planned_for(diary, Streamed(), **options)
+    report = repaired(diary, **options)
+    assert sum(planned.values()) == report.events
     mended = touched(diary, first or 0, 100 if last is None else last - 1)
     rows = diary.rows()
     for note in diary.model:
@@ -111,6 +120,17 @@ def test_a_lost_row_comes_back_and_one_that_should_not_be_goes(diary: Diary) -> 
         )
     repaired(diary, from_=datetime(2000, 1, 1, tzinfo=UTC))
     assert diary.rows() == diary.model
+
+
+def test_the_plan_of_a_key_counts_its_stream_where_that_is_known(diary: Diary) -> None:
+    diary.some(100)
+    diary.runner(Streamed()).catch_up()
+    key = str(next(iter(diary.model)))
+    planned = planned_for(diary, Streamed(), key=key)
+    assert sum(planned.values()) == repaired(diary, key=key).events < 100
+    assert planned_for(diary, Notes(), key=key) == planned_for(diary, Notes())
+    with pytest.raises(UnknownKey):
+        planned_for(diary, Notes(), key="nonsense")
 
 
 def test_an_empty_range_does_nothing(diary: Diary) -> None:
