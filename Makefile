@@ -66,10 +66,21 @@ clean: ## Remove the environment and every cache; embedded data (.mindstream/) s
 
 # --- The environment -------------------------------------------------------------------------
 # Stamps say what is installed, so that a second run is instant. `test` wants more than `up`: the
-# development lock holds the runtime one, so its stamp serves both.
+# development lock holds the runtime one, so its stamp serves both. Of two that make it at once the
+# second waits for the first and finds it made: each begins again, alone.
+
+ifndef ALONE
 
 $(VENV)/.installer: requirements-uv.lock
+$(VENV)/.runtime: requirements-uv.lock requirements.lock pyproject.toml
+$(VENV)/.dev: requirements-uv.lock requirements-dev.lock pyproject.toml
+$(VENV)/.installer $(VENV)/.runtime $(VENV)/.dev:
 	@test -n "$(PYTHON)" || { echo "Mindstream needs Python >= 3.11 with venv on PATH" >&2; exit 1; }
+	@$(PYTHON) .ci/alone.py $(MAKE) --no-print-directory ALONE=1 $@
+
+else
+
+$(VENV)/.installer: requirements-uv.lock
 	@test -x $(BIN)/python || { echo "Creating $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		--only-binary :all: -r requirements-uv.lock \
@@ -96,3 +107,5 @@ $(VENV)/.runtime: $(VENV)/.installer requirements.lock pyproject.toml
 $(VENV)/.dev: $(VENV)/.installer requirements-dev.lock pyproject.toml
 	$(call install,requirements-dev.lock)
 	@touch $@ $(VENV)/.runtime
+
+endif

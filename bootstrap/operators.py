@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 from adapters.event_store.store import PostgresEventStore
 from adapters.operations import PostgresOperations
 from adapters.oversight import PostgresCare, PostgresOversight
+from adapters.planning import PostgresPlans
 from adapters.postgres.pipeline import Pipeline
 from bootstrap.search import place
 from bootstrap.settings import Settings
@@ -54,6 +55,7 @@ class Desk:
         known = [(view.name, view.version) for view in VIEWS]
         self.oversight = PostgresOversight(pipeline, known, elsewhere=series.elsewhere)
         self.care = PostgresCare(pipeline, self.note, series.elsewhere)
+        self.plans = PostgresPlans(pipeline, VIEWS, series.elsewhere)
         self._operations = PostgresOperations(pipeline)
         self._store = PostgresEventStore(pipeline, pipeline, _KeepsNoAnswers(), lambda _: None)
         self._offers = offers

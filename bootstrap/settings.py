@@ -368,10 +368,15 @@ def masked(address: str) -> str:
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """``MINDSTREAM_*`` variables that no setting reads, for ``doctor``: often a slip."""
+    """``MINDSTREAM_*`` variables that no setting reads: often a slip."""
     environ = os.environ if environ is None else environ
-    known = {PREFIX + name.upper() for name in _names()} | {CONFIG_FILE}
+    known = {*variables(), CONFIG_FILE}
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def variables() -> list[str]:
+    """The variables of all settings, in their order."""
+    return [PREFIX + name.upper() for name in Settings.__struct_fields__]
 
 
 def _names() -> frozenset[str]:

@@ -65,8 +65,11 @@ def up(settings: Settings, *, as_json: bool = False) -> int:
     places = Places(settings.home)
     try:
         places.prepare()
+    except (FileExistsError, NotADirectoryError) as error:
+        message = f"{settings.home} is no folder: set MINDSTREAM_HOME to one"
+        raise CannotStart(message) from error
     except OSError as error:
-        raise CannotStart(f"{settings.home} cannot be used: {error}") from error
+        raise CannotStart(f"{settings.home} cannot be used: {error.strerror}") from error
     with services.hold(places):
         children.adopt_orphans()
         _end_left_overs(places)
@@ -345,7 +348,9 @@ class Supervisor:
             return
         gateway = f"http://127.0.0.1:{self._settings.port}"
         lines = ["", f"Mindstream is up after {seconds:.1f} s.", "", f"  API      {gateway}/v1"]
-        lines.append(f"  Docs     {gateway}/docs")
+        may = "" if login is None else f"  ({login.email} may)"
+        lines += [f"  Docs     {gateway}/docs", f"  Console  {gateway}/ops{may}"]
+        lines.append(f"  Charts   {gateway}/analytics")
         if login is not None:
             lines.append(f"  Login    {login.email}  {login.password}")
         lines += [f"  Logs     {self._places.log}", "", "Ctrl-C stops it."]

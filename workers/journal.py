@@ -150,10 +150,10 @@ async def _import(claimed: Claimed, importing: Importing, run: Run, result: Impo
         if len(batch) == BATCH:
             await _commit(claimed, importing, batch_no, batch, result)
             batch, batch_no = [], batch_no + 1
-            await run.step(offset / max(claimed.input_bytes, 1), f"{number} lines read")
+            await run.step(offset / max(claimed.input_bytes, 1), _read(number))
     if batch:
         await _commit(claimed, importing, batch_no, batch, result)
-    await run.step(1.0, f"{number} lines read", last=True)
+    await run.step(1.0, _read(number), last=True)
 
 
 async def _commit(
@@ -226,3 +226,7 @@ def _stripped(line: bytearray, number: int) -> bytes:
     if number == 1 and line.startswith(b"\xef\xbb\xbf"):
         return bytes(line[3:]).strip(b" \t\r")
     return bytes(line).strip(b" \t\r")
+
+
+def _read(lines: int) -> str:
+    return f"{lines} line{'' if lines == 1 else 's'} read"

@@ -52,18 +52,28 @@ class CliError(Exception):
         self.code = code
 
 
-def settings(*, servers: bool = False, **overrides: Any) -> _settings.Settings:
+def settings(
+    *, servers: bool = False, instead: str | None = None, **overrides: Any
+) -> _settings.Settings:
     """The settings; with ``servers``, every address filled in from the running ``up``.
 
-    Ends the program with one clear message if they are wrong or nothing runs.
+    Ends the program with one clear message if they are wrong or nothing runs. ``instead`` is the
+    setting that would do where nothing runs, if that is another than usual.
     """
     try:
         found = _settings.load(**overrides)
-        return connected(found) if servers else found
     except _settings.SettingsError as error:
         fail(str(error), USAGE)
+    try:
+        return connected(found) if servers else found
     except NotRunning as error:
-        fail(str(error), UNAVAILABLE)
+        fail(str(error) if instead is None else not_running(found, instead), UNAVAILABLE)
+
+
+def not_running(settings: _settings.Settings, instead: str | None = None) -> str:
+    """That nothing runs in this home, and what to do about it."""
+    ways = "" if instead is None else f", or set {instead}"
+    return f"Nothing runs in {settings.home}: start `mindstream up` there{ways}"
 
 
 def at_desk(settings: _settings.Settings, work: Callable[[Desk], Awaitable[T]]) -> T:

@@ -52,7 +52,7 @@ def export(
     if json:
         cli.print_json(done)
     else:
-        cli.out.print(f"{done.events} events in {file}", markup=False)
+        cli.out.print(f"{cli.counted(done.events, 'event')} in {file}", markup=False)
 
 
 def import_(
@@ -81,7 +81,10 @@ def import_(
     if json:
         cli.print_json(done)
         return
-    cli.out.print(f"{done.events} events of {done.streams} streams are in", markup=False)
+    cli.out.print(
+        f"{cli.counted(done.events, 'event')} of {cli.counted(done.streams, 'stream')} are in",
+        markup=False,
+    )
     if done.closed:
         cli.err.print(f"What is sealed of {done.closed} people cannot be opened.")
     if done.unreadable:
@@ -102,7 +105,9 @@ def check(
     if json:
         cli.print_json({"file": str(file), "events": read.count, "checksum": read.checksum})
     else:
-        cli.out.print(f"{read.count} events in {file}, whole and unchanged", markup=False)
+        cli.out.print(
+            f"{cli.counted(read.count, 'event')} in {file}, whole and unchanged", markup=False
+        )
 
 
 @contextmanager

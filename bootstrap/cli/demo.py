@@ -25,4 +25,8 @@ def demo(json: cli.Json = False) -> None:
     if json:
         cli.print_json(login)
     else:
+        from bootstrap.demonstration import PEOPLE
+
+        others = [one.email for one in PEOPLE if one.email != login["email"]]
         cli.out.print(f"Login: {login['email']}  {login['password']}", markup=False)
+        cli.out.print(f"Also there: {', '.join(others)}; nobody has their passwords", markup=False)

@@ -89,7 +89,7 @@ def _addresses() -> tuple[str, str | None]:
     """The owner's addresses: of the schema, and of time series where they have their own."""
     settings = cli.settings()
     if settings.owner_dsn is None:
-        settings = cli.settings(servers=True)
+        settings = cli.settings(servers=True, instead="MINDSTREAM_OWNER_DSN")
     if settings.owner_dsn is None:
         cli.fail("Set MINDSTREAM_OWNER_DSN to the address of the schema's owner.", cli.USAGE)
     return settings.owner_dsn, settings.timeseries_owner_dsn or settings.timeseries_dsn

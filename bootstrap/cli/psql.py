@@ -49,10 +49,10 @@ def _address(role: str) -> str:
     settings = cli.settings()
     name = f"{role}_dsn"
     if getattr(settings, name) is None:
-        settings = cli.settings(servers=True)
+        settings = cli.settings(servers=True, instead=f"MINDSTREAM_{name.upper()}")
     found: str | None = getattr(settings, name)
     if found is None:
-        cli.fail(f"MINDSTREAM_{role.upper()}_DSN is not set.", cli.UNAVAILABLE)
+        cli.fail(f"MINDSTREAM_{name.upper()} is not set.", cli.UNAVAILABLE)
     return found
 
 

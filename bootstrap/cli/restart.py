@@ -34,7 +34,7 @@ def restart(
     settings = cli.settings()
     found = running(settings)
     if found is None:
-        cli.fail(f"Nothing runs in {settings.home}.", cli.UNAVAILABLE)
+        cli.fail(cli.not_running(settings), cli.UNAVAILABLE)
     try:
         meant = rolling.chosen([process.name for process in found.processes], names or ())
     except rolling.NoSuchProcess as error:

@@ -26,7 +26,7 @@ def services(json: cli.Json = False) -> None:
     settings = cli.settings()
     found = running(settings)
     if found is None:
-        cli.fail(f"Nothing runs in {settings.home}.", cli.UNAVAILABLE)
+        cli.fail(cli.not_running(settings), cli.UNAVAILABLE)
     if json:
         cli.print_json(found)
         return

@@ -113,9 +113,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("mindstream projections cancel --all", "whatever is being rebuilt"),
     ),
     "reactions list": (("mindstream reactions list", "how far mail and the like are"),),
-    "reactions show": (("mindstream reactions show accounts.mail", "all about one"),),
-    "reactions pause": (("mindstream reactions pause accounts.mail", "send nothing for now"),),
-    "reactions resume": (("mindstream reactions resume accounts.mail", "send what waited"),),
+    "reactions show": (("mindstream reactions show accounts.reset_mail", "all about one"),),
+    "reactions pause": (
+        ("mindstream reactions pause accounts.reset_mail", "send nothing for now"),
+    ),
+    "reactions resume": (("mindstream reactions resume accounts.reset_mail", "send what waited"),),
     "quarantine list": (
         ("mindstream quarantine list --state parked", "what waits for you"),
         ("mindstream quarantine list --projection journal.entries --json", "of one projection"),

@@ -27,11 +27,25 @@ def up(
     from bootstrap import services, supervisor
 
     overrides: dict[str, Any] = {} if port is None else {"port": port}
+    settings = cli.settings(**overrides)
+    _tell_slips()
     try:
-        code = supervisor.up(cli.settings(**overrides), as_json=json)
+        code = supervisor.up(settings, as_json=json)
     except (services.AlreadyRunning, supervisor.CannotStart) as error:
         cli.fail(str(error), cli.UNAVAILABLE)
     raise typer.Exit(code)
+
+
+def _tell_slips() -> None:
+    """Say which variables no setting reads; they change nothing."""
+    from bootstrap.settings import PREFIX, unknown_variables, variables
+
+    # What they all begin with would make them all alike.
+    names = [variable.removeprefix(PREFIX) for variable in variables()]
+    for slip in unknown_variables():
+        meant = cli.nearest(slip.removeprefix(PREFIX), names)
+        hint = f" ({PREFIX}{meant}?)" if meant else ""
+        cli.err.print(f"No such setting: {slip}{hint}", markup=False)
 
 
 def run(

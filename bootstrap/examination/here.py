@@ -184,7 +184,9 @@ def master_key(settings: Settings) -> Finding:
         return failed("master key", detail, mended)
     if settings.master_key is None and path.stat().st_mode & 0o077:
         return warning("master key", f"others may read {path}", f"chmod 600 {path}")
-    return ok("master key", f"{len(keys)} generation{'s' if len(keys) > 1 else ''}, opens what is")
+    return ok(
+        "master key", f"{len(keys)} generation{'s' if len(keys) > 1 else ''}, opens what is sealed"
+    )
 
 
 def _generations_needed(settings: Settings) -> set[str]:

@@ -32,7 +32,7 @@ FIRST_PAUSE = 0.5
 """Seconds before the first retry; each later pause is twice as long."""
 
 _SHAPE = """id, projection, partition, stream_id, position, topic, error, attempts, state, reason,
-    first_failed_at, last_failed_at"""
+    least(first_failed_at, last_failed_at), last_failed_at"""
 OPEN = f"""
 SELECT {_SHAPE}, next_try_at <= clock_timestamp(),
        extract(epoch FROM clock_timestamp() - first_failed_at)::float8

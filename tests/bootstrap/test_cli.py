@@ -12,10 +12,11 @@ import pytest
 import redis
 import typer
 from eventsourcing.persistence import OperationalError as PersistenceUnreachable
+from typer.testing import CliRunner
 
 from bootstrap import cli
 from bootstrap.services import connected
-from bootstrap.settings import Settings, load
+from bootstrap.settings import Settings, load, variables
 from tests.support.upped import Up, with_fake_roles
 
 
@@ -95,6 +96,39 @@ def test_a_question_says_what_it_asks_and_an_interrupted_one_is_a_no(
         cli.confirm("Lose it?", yes=False)
     assert refused.value.exit_code == 4
     assert "Lose it? Nothing was done; --yes says yes to it." in capsys.readouterr().err
+
+
+def test_up_says_which_settings_are_none_and_that_a_file_is_no_home(up: Up, tmp_path) -> None:
+    home = tmp_path / "file"
+    home.touch()
+    said = subprocess.run(
+        [sys.executable, "-m", "bootstrap.cli", "up"],
+        env={**up.env, "MINDSTREAM_HOME": str(home), "MINDSTREAM_PROT": "8760"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert said.returncode == 3
+    assert said.stderr.splitlines() == [
+        "No such setting: MINDSTREAM_PROT (MINDSTREAM_PORT?)",
+        f"{home} is no folder: set MINDSTREAM_HOME to one",
+    ]
+
+
+@pytest.mark.parametrize("words", [("psql",), ("migrate",), ("services",), ("restart",)])
+def test_where_nothing_runs_it_is_said_what_would_help(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    for variable in variables():
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("MINDSTREAM_HOME", str(tmp_path))
+    said = CliRunner().invoke(cli.build(), words)
+
+    assert said.exit_code == 3
+    helps = f"Nothing runs in {tmp_path}: start `mindstream up` there"
+    owner = ", or set MINDSTREAM_OWNER_DSN" if words[0] in ("psql", "migrate") else ""
+    assert said.stderr == f"{helps}{owner}\n"
 
 
 def test_config_show_names_every_setting(up: Up) -> None:

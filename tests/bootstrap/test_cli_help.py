@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -50,6 +51,20 @@ def test_an_example_is_understood_as_it_stands(
         name, command, rest = command.resolve_command(context, rest)
         # It parses, and runs nothing; what it does not know it refuses.
         context = command.make_context(name, list(rest), parent=context)
+
+
+def test_examples_name_what_there_is() -> None:
+    from bootstrap.views import VIEWS
+    from bootstrap.wiring.reacting import REACTIONS
+
+    names = {
+        "projections": {each.name for each in VIEWS},
+        "reactions": {each.name for each in REACTIONS},
+    }
+    for command, lines in teaching.EXAMPLES.items():
+        for word in (word for line, _ in lines for word in line.split(" | ")[0].split()):
+            if re.fullmatch(r"[a-z]+\.[a-z_]+", word) and command.split()[0] in names:
+                assert word in names[command.split()[0]], command
 
 
 def test_what_prints_prints_json_and_what_asks_takes_yes() -> None:

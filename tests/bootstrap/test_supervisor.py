@@ -170,7 +170,10 @@ def test_what_cannot_be_replaced_is_said(up: Up, name: str, code: int) -> None:
 
 
 def test_the_login_is_said_and_no_log_holds_it(up: Up) -> None:
-    assert "ada@example.org  correct horse" in up.output.read_text()
+    said = up.output.read_text()
+    assert "ada@example.org  correct horse" in said
+    assert "/ops  (ada@example.org may)" in said
+    assert "/analytics" in said
     for log in (up.home / "log").iterdir():
         assert "correct horse" not in log.read_text(errors="replace")
 

@@ -63,7 +63,7 @@ def _show_comparison(found: dict[str, Any]) -> None:
 def rollback(
     name: Name,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say which generation is served now.")
+        bool, typer.Option("--dry-run", help="Say which generation would be served.")
     ] = False,
     yes: cli.Yes = False,
     json: cli.Json = False,
@@ -78,7 +78,14 @@ def rollback(
         if json:
             cli.print_json(status)
         else:
-            cli.out.print(f"{name}: would leave generation {status.generation}")
+            plan = cli.at_desk(settings, lambda desk: desk.plans.plan(name))
+            if plan is None or plan.kept is None:
+                cli.fail(f"{name}: there is no older generation to go back to.", cli.REFUSED)
+            cli.out.print(
+                f"{name}: would serve generation {plan.kept.generation} instead of"
+                f" {status.generation}, once it has"
+                f" {cli.counted(plan.kept.behind, 'event')} more"
+            )
         return
     cli.confirm(f"Serve the kept generation of {name} again?", yes=yes)
     report = result(waited(settings, ROLLBACK, name), name, json=json)
