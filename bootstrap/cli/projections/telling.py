@@ -59,6 +59,8 @@ def _differs(name: str, found: dict[str, Any]) -> list[str]:
 def _poisoned(found: Any) -> list[str]:
     """Where it stands which events could not be folded, the first of them."""
     items = found.get("poisoned", ()) if isinstance(found, dict) else ()
+    if len(items) < 2:  # the message has told of it
+        return []
     lines = [
         f"  event {each['position']} ({each['topic']}) of {each['stream_id']}: {each['error']}"
         for each in items[:SHOWN]
