@@ -49,7 +49,7 @@ _BLOCKERS = Statement(
 )
 _REACTIONS = Statement("oversight_reactions", reactions.STATUSES, ())
 _HEAD = Statement("oversight_head", "SELECT coalesce(max(position), 0) FROM events", ())
-# Of a retry an item keeps when it began, from which it has its time: not a failure yet.
+# A retry sets the first failure to its own time, by which it is parked; nothing failed then.
 _ITEM = ", ".join(Item.__struct_fields__[:-1]).replace(
     "first_failed_at", "least(first_failed_at, last_failed_at)"
 )

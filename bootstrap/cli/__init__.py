@@ -148,9 +148,9 @@ def print_table(
 
     width = out.width if out.is_terminal else None
     layout = laid_out(columns, rows, width, drop=drop, below=below, folds=folds)
-    out.print(layout.head, style="bold", markup=False)
+    out.print(layout.head, style="bold", markup=False, emoji=False)
     for line in layout.lines:
-        out.print(line, markup=False)
+        out.print(line, markup=False, emoji=False)
     if layout.dropped:
         err.print(f"(no room for {', '.join(layout.dropped)}; --json has all)", markup=False)
 

@@ -70,6 +70,9 @@ def list_(
     if json:
         cli.print_json(found)
         return
+    if not found:
+        cli.err.print("no jobs")
+        return
     cli.print_table(
         ("ID", "KIND", "OF", "STATE", "PROGRESS", "LEFT", "CREATED", "DETAIL"),
         [

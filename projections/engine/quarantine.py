@@ -31,6 +31,7 @@ PATIENCE = 20.0
 FIRST_PAUSE = 0.5
 """Seconds before the first retry; each later pause is twice as long."""
 
+# A retry sets the first failure to its own time, by which it is parked; nothing failed then.
 _SHAPE = """id, projection, partition, stream_id, position, topic, error, attempts, state, reason,
     least(first_failed_at, last_failed_at), last_failed_at"""
 OPEN = f"""

@@ -5,6 +5,10 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
 import psutil
 import psycopg
@@ -17,6 +21,7 @@ from typer.testing import CliRunner
 from bootstrap import cli
 from bootstrap.services import connected
 from bootstrap.settings import Settings, load, variables
+from domain.operation import Operation
 from tests.support.upped import Up, with_fake_roles
 
 
@@ -129,6 +134,52 @@ def test_where_nothing_runs_it_is_said_what_would_help(
     helps = f"Nothing runs in {tmp_path}: start `mindstream up` there"
     owner = ", or set MINDSTREAM_OWNER_DSN" if words[0] in ("psql", "migrate") else ""
     assert said.stderr == f"{helps}{owner}\n"
+
+
+def test_an_import_that_nobody_waits_for_any_more_says_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    job = UUID(int=7)
+
+    async def interrupted(_: Any, path: Any, user: str, tell: Callable[[Operation], None]) -> None:
+        tell(
+            Operation(
+                id=job,
+                kind="journal.import",
+                state="pending",
+                progress=0,
+                eta_seconds=None,
+                detail=None,
+                result=None,
+                error=None,
+                created_at=datetime.now(UTC),
+                finished_at=None,
+            )
+        )
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bootstrap.wiring.import_diary", interrupted)
+    monkeypatch.setattr(cli, "settings", lambda **_: None)
+    (tmp_path / "diary.jsonl").touch()
+    words = ("import", "journal", str(tmp_path / "diary.jsonl"), "--user", "ada@example.org")
+    said = CliRunner().invoke(cli.build(), words)
+
+    assert said.exit_code == 130
+    assert f"as operation {job}; `mindstream jobs wait {job}`" in said.stderr
+
+
+def test_a_restart_that_nobody_waits_for_any_more_says_that_it_goes_on(
+    up: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Iterator[None]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bootstrap.rolling.ask", interrupted)
+    monkeypatch.setenv("MINDSTREAM_HOME", str(up.home))
+    said = CliRunner().invoke(cli.build(), ("restart",))
+
+    assert said.exit_code == 130
+    assert "It goes on without you" in said.stderr
 
 
 def test_config_show_names_every_setting(up: Up) -> None:
