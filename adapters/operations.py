@@ -19,7 +19,7 @@ from adapters import operation_metrics
 from adapters.postgres.pipeline import Pipeline, Statement
 from adapters.postgres.reader import SET_USER
 from commands.ports import KeyReused
-from domain.operation import ERASURE, Claimed, End, Failure, Held, NewOperation, Operation
+from domain.operation import ERASURE, Claimed, End, Failure, Held, NewOperation, Operation, Targeted
 
 ACCEPT_PARAMETERS = (
     *("uuid", "text", "uuid", "uuid", "text", "timestamptz", "int8", "text", "bytea", "text"),
@@ -287,10 +287,10 @@ class PostgresOperations:
         )
         return operation_of(rows[0]) if rows else None
 
-    async def get_any(self, operation_id: UUID) -> Operation | None:
+    async def get_any(self, operation_id: UUID) -> Targeted | None:
         """Anybody's operation, for operators."""
         _, rows = await self._pipeline.run((SET_OPERATOR, ()), (GET_ANY, (operation_id,)))
-        return operation_of(rows[0]) if rows else None
+        return targeted_of(rows[0]) if rows else None
 
     async def of_person(
         self, user_id: UUID, *, after: Operation | None, limit: int
@@ -478,5 +478,9 @@ def operation_of(row: Sequence[Any]) -> Operation:
         error=None if row[7] is None else msgspec.json.decode(row[7], type=Failure),
         created_at=row[8],
         finished_at=row[9],
-        target=row[10],
     )
+
+
+def targeted_of(row: Sequence[Any]) -> Targeted:
+    """The operation in such a row, with what it is about."""
+    return Targeted(**msgspec.structs.asdict(operation_of(row)), target=row[10])

@@ -25,12 +25,13 @@ from adapters.operations import (
     accept_done_sql,
     operation_of,
     operations_sql,
+    targeted_of,
     values_of,
 )
 from adapters.postgres.pipeline import Pipeline, Statement
 from adapters.pulse import opened
 from adapters.statuses import Elsewhere, Statuses, never_begun
-from domain.operation import NewOperation, Operation
+from domain.operation import NewOperation, Operation, Targeted
 from domain.reaction import ReactionStatus
 from projections.engine import quarantine
 from projections.engine.quarantine import Item
@@ -238,11 +239,11 @@ class PostgresOversight:
         *,
         below: tuple[datetime, UUID] | None = None,
         limit: int,
-    ) -> Sequence[Operation]:
+    ) -> Sequence[Targeted]:
         """Operations of everybody, newest first."""
         values = (wanted.state, wanted.kind, *(below or (None, None)), limit)
         _, rows = await self._pipeline.run((SET_OPERATOR, ()), (_OPERATIONS, values))
-        return [operation_of(row) for row in rows]
+        return [targeted_of(row) for row in rows]
 
 
 class PostgresCare:

@@ -26,7 +26,7 @@ from bootstrap.views import VIEWS
 from bootstrap.wiring.databases import SeriesStore
 from commands.ops import NoteAction, note_action
 from commands.ports import Context
-from domain.operation import CANCEL, NewOperation, Operation
+from domain.operation import CANCEL, NewOperation, Operation, Targeted
 from workers.broker import Offers, redis_broker
 from write_api.noting import note
 
@@ -106,7 +106,7 @@ class Desk:
             await self._note_cancel(rebuild)
         return next(iter(await self._operations.cancel_rebuilds(projection)), None)
 
-    async def operation(self, operation_id: UUID) -> Operation | None:
+    async def operation(self, operation_id: UUID) -> Targeted | None:
         """Anybody's operation, None if there is none such."""
         return await self._operations.get_any(operation_id)
 

@@ -56,8 +56,6 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     ``progress`` is 0 to 1, ``eta_seconds`` a guess (None: not known), ``detail`` one line for a
     person, ``result`` what its kind says. A cancelled one may have a result: of what was done.
-    ``target`` is the projection, reaction, stream or item that it is about, as the audit log has
-    it; None for what is about a person.
     """
 
     id: UUID
@@ -70,7 +68,24 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     error: Failure | None
     created_at: datetime.datetime
     finished_at: datetime.datetime | None
-    target: str | None = None
+
+    def as_owned(self) -> Operation:
+        """What the API shows of it, to whomever."""
+        return self
+
+
+class Targeted(Operation, frozen=True, kw_only=True):
+    """An operation as operators see it.
+
+    ``target`` is the projection, reaction, stream or item that it is about, as the audit log has
+    it; None for what is about a person.
+    """
+
+    target: str | None
+
+    def as_owned(self) -> Operation:
+        """Without what only operators' pages and tables have."""
+        return Operation(**{name: getattr(self, name) for name in Operation.__struct_fields__})
 
 
 class NewOperation(msgspec.Struct, frozen=True, kw_only=True):

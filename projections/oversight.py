@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.operation import Operation
+from domain.operation import Operation, Targeted
 from domain.operation import State as OperationState
 from domain.reaction import ReactionStatus
 from projections.engine.quarantine import Item, State
@@ -150,6 +150,6 @@ class Oversight(Protocol):
 
     async def operations(
         self, wanted: OperationFilter, *, below: tuple[datetime, UUID] | None, limit: int
-    ) -> Sequence[Operation]:
+    ) -> Sequence[Targeted]:
         """Operations, newest first; ``below`` is time and id of the last one seen."""
         ...

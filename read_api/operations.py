@@ -14,7 +14,7 @@ from adapters.http.handlers import get
 from adapters.http.operation import Operation as Described
 from adapters.http.problems import Problem, retry_after
 from adapters.http.responses import Answer, ok
-from domain.operation import Operation
+from domain.operation import Operation, Targeted
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -30,7 +30,7 @@ class Showing(Protocol):
         """This person's operation, None if there is none such."""
         ...
 
-    async def get_any(self, operation_id: UUID) -> Operation | None:
+    async def get_any(self, operation_id: UUID) -> Targeted | None:
         """Anybody's operation, for operators."""
         ...
 
@@ -66,7 +66,8 @@ def routes(
         if operation is not None:
             operation = for_owner(operation)
         elif "ops:read" in principal.permissions:
-            operation = await operations.get_any(known)
+            anybodys = await operations.get_any(known)
+            operation = None if anybodys is None else anybodys.as_owned()
         if operation is None:
             raise Problem("NOT_FOUND")
         headers = None if operation.finished_at is not None else retry_after(1)

@@ -255,7 +255,9 @@ def routes(oversight: Oversight, cursors: Cursors) -> list[HTTPRouteHandler]:
                 below=paging.open(asked.cursor, tuple[datetime, UUID]),
                 limit=asked.limit + 1,
             )
-            page, meta = paging.page(found, lambda each: (each.created_at, each.id))
+            page, meta = paging.page(
+                [each.as_owned() for each in found], lambda each: (each.created_at, each.id)
+            )
             token = await oversight.head()
             return ok(request, page, message="Operations", meta=meta, token=token)
 

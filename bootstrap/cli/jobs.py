@@ -15,7 +15,7 @@ from bootstrap import cli
 
 if TYPE_CHECKING:
     from bootstrap.operators import Desk
-    from domain.operation import Operation
+    from domain.operation import Operation, Targeted
 
 jobs = typer.Typer(help="Long work: imports, exports, rebuilds, erasures. Alone: `jobs list`.")
 STATES = ("pending", "running", "succeeded", "failed", "cancelled")
@@ -63,12 +63,12 @@ def list_(
         cli.fail(f"--state is one of {', '.join(STATES)}.", cli.USAGE)
     wanted = OperationFilter(state=cast("Any", state), kind=kind)
 
-    async def look(desk: Desk) -> list[Operation]:
+    async def look(desk: Desk) -> list[Targeted]:
         return list(await desk.oversight.operations(wanted, limit=limit))
 
     found = cli.at_desk(cli.settings(servers=True), look)
     if json:
-        cli.print_json(found)
+        cli.print_json([each.as_owned() for each in found])
         return
     if not found:
         cli.err.print("no jobs")
@@ -146,7 +146,7 @@ def cancel(job: Job, yes: cli.Yes = False, json: cli.Json = False) -> None:
     _print(ended, json)
 
 
-async def _known(desk: Desk, job: UUID) -> Operation:
+async def _known(desk: Desk, job: UUID) -> Targeted:
     found = await desk.operation(job)
     return cli.fail(f"There is no job {job}.") if found is None else found
 
@@ -155,7 +155,7 @@ def _print(operation: Operation, json: bool) -> None:
     import msgspec
 
     if json:
-        cli.print_json(operation)
+        cli.print_json(operation.as_owned())
         return
     for field, value in msgspec.json.decode(msgspec.json.encode(operation)).items():
         if value is None:

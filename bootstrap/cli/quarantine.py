@@ -121,7 +121,7 @@ def discard(
     found = _open(chosen)
     if not found:
         cli.fail("No event in quarantine matches that: `mindstream quarantine list` shows all.")
-    cli.confirm(f"Leave {len(found)} events out for good?", yes=yes)
+    cli.confirm(f"Leave {cli.counted(len(found), 'event')} out for good?", yes=yes)
 
     async def do(desk: Desk) -> Operation:
         new = desk.new(DISCARD, {**_params(chosen), "reason": reason})
