@@ -35,10 +35,10 @@ def slack(request: pytest.FixtureRequest) -> float:
     return 1.0 if request.config.getoption("--long") else 5.0
 
 
-LANES = ("operating", "killing", "serving", "starting", "alone", "storing")
+LANES = ("operating", "killing", "serving", "starting", "storing")
 """Those that last begin first: what operators do, systems that are treated badly, what people do,
-how systems begin and end, systems of one module alone, and stores. What else there is fills up,
-module by module. Whatever is in one lane shares its system."""
+how systems begin and end, and stores. Whatever is in one lane shares its servers. What else there
+is fills up, module by module, those with a system of their own first."""
 
 
 SIGNS = {
@@ -61,7 +61,8 @@ def lane_of(path: str) -> str:
     """The lane of a module, from its path below the root."""
     if path.startswith("tests/e2e/"):
         text = (ROOT / path).read_text(encoding="utf-8")
-        return next((lane for lane, sign in SIGNS.items() if sign.search(text)), "serving")
+        lane = next((lane for lane, sign in SIGNS.items() if sign.search(text)), "serving")
+        return path if lane == "alone" else lane
     if path.startswith("tests/bootstrap/"):
         return "starting"
     return "storing" if path.startswith(("tests/adapters/search/", "tests/faults/")) else path
@@ -74,8 +75,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the lanes that last longest."""
-    first = {lane: number for number, lane in enumerate(LANES)}
-    items.sort(key=lambda item: first.get(lane_of(item.nodeid.partition("::")[0]), len(LANES)))
+    items.sort(key=lambda item: _rank(item.nodeid.partition("::")[0]))
+
+
+def _rank(path: str) -> int:
+    lane = lane_of(path)
+    if lane in LANES:
+        return LANES.index(lane)
+    return len(LANES) + (not path.startswith("tests/e2e/"))
 
 
 @pytest.fixture(scope="session")

@@ -140,6 +140,6 @@ def test_operators_see_and_pause_reactions(up: Up, people: People, anonymous: ht
     assert operator.get("/health/ready").status_code == 200
     assert up.cli("reactions", "resume", name).returncode == 0
     token(up, one, "verify_email")
-    assert up.cli("reactions", "pause", "nothing").returncode == 1
+    assert up.cli("reactions", "pause", "nothing").returncode == 2
     metrics = anonymous.get("/metrics").text
     assert f'mindstream_reaction_position{{process="worker",reaction="{name}"}}' in metrics
