@@ -216,18 +216,22 @@ async def test_known_and_unknown_addresses_are_answered_alike_and_as_fast(at: Po
     known = [(await at.register())["email"] for _ in range(8)]
     taken: dict[bool, list[float]] = {True: [], False: []}
     shapes = set()
-    for number in range(64):
-        is_known = number % 2 == 0
-        address = known[number // 2 % 8] if is_known else f"nobody{number}@example.org"
-        began = time.perf_counter()
-        answer = await at.call("request-password-reset", {"email": address})
-        taken[is_known].append(time.perf_counter() - began)
-        body = answer.json()
-        shapes.add((answer.status_code, str(body["data"]), body["message"], len(answer.content)))
+    for number in range(40):
+        asked = {True: known[number % 8], False: f"nobody{number}@example.org"}
+        for is_known in sorted(asked, reverse=bool(number % 2)):  # they take turns at being first
+            began = time.perf_counter()
+            answer = await at.call("request-password-reset", {"email": asked[is_known]})
+            taken[is_known].append(time.perf_counter() - began)
+            body = answer.json()
+            shapes.add(
+                (answer.status_code, str(body["data"]), body["message"], len(answer.content))
+            )
     assert len(shapes) == 1
     medians = [statistics.median(each) for each in taken.values()]
-    # They differ by 0.2 % where nothing else runs (decision 0016); here other tests may.
-    assert max(medians) < 1.35 * min(medians), taken
+    slower = sum(one > other for one, other in zip(taken[True], taken[False], strict=True))
+    # They differ by 0.2 % where nothing else runs (decision 0016). A busy machine makes now the one
+    # slower and now the other; what tells them apart would make it the same one nearly always.
+    assert 6 <= slower <= 34 or max(medians) < 1.1 * min(medians), taken
 
 
 async def test_a_mailbox_cannot_be_filled(at: Post, database: Database) -> None:
