@@ -54,14 +54,14 @@ class Servers:
         return name
 
     def fresh_database(self) -> Database:
-        """Make a migrated, empty database, by copying one (some 30 ms)."""
+        """Make a migrated, empty database, by copying the files of one (some 40 ms)."""
         if not self._migrated:
             self.postgres.create_database(TEMPLATE)
             database.migrate(self.postgres.dsn(database=TEMPLATE))
             self._migrated = True
         name = f"test_{next(_numbers)}"
         self._execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
                 sql.Identifier(name), sql.Identifier(TEMPLATE)
             )
         )
