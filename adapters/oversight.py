@@ -50,14 +50,10 @@ _BLOCKERS = Statement(
 )
 _REACTIONS = Statement("oversight_reactions", reactions.STATUSES, ())
 _HEAD = Statement("oversight_head", "SELECT coalesce(max(position), 0) FROM events", ())
-# A retry sets the first failure to its own time, by which it is parked; nothing failed then.
-_ITEM = ", ".join(Item.__struct_fields__[:-1]).replace(
-    "first_failed_at", "least(first_failed_at, last_failed_at)"
-)
 _ITEMS = Statement(
     "oversight_items",
     f"""
-    SELECT {_ITEM},
+    SELECT {quarantine.SHAPE},
            (SELECT count(*) FROM events e
             WHERE NOT q.settled AND e.stream_id = q.stream_id AND e.position > q.position
               AND e.position <= greatest(

@@ -32,10 +32,10 @@ FIRST_PAUSE = 0.5
 """Seconds before the first retry; each later pause is twice as long."""
 
 # A retry sets the first failure to its own time, by which it is parked; nothing failed then.
-_SHAPE = """id, projection, partition, stream_id, position, topic, error, attempts, state, reason,
+SHAPE = """id, projection, partition, stream_id, position, topic, error, attempts, state, reason,
     least(first_failed_at, last_failed_at), last_failed_at"""
 OPEN = f"""
-SELECT {_SHAPE}, next_try_at <= clock_timestamp(),
+SELECT {SHAPE}, next_try_at <= clock_timestamp(),
        extract(epoch FROM clock_timestamp() - first_failed_at)::float8
 FROM projection_quarantine WHERE projection = %s AND NOT settled ORDER BY position
 """
@@ -79,7 +79,7 @@ DISCARDED = """
 SELECT position FROM projection_quarantine WHERE projection = %s AND state = 'discarded'
 """
 LIST = f"""
-SELECT {_SHAPE},
+SELECT {SHAPE},
        (SELECT count(*) FROM events e
         JOIN projection_checkpoints c ON c.name = q.projection AND c.partition = q.partition
         WHERE NOT q.settled AND e.stream_id = q.stream_id AND e.position > q.position

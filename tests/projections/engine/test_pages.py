@@ -54,24 +54,21 @@ def test_a_page_is_never_larger_than_it_may_be_nor_empty() -> None:
         assert pace.size == 1
 
 
-def test_slow_folding_commits_in_small_pages(diary: Diary, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "PAGE_SECONDS", 0.0)
-    reached: list[int] = []
-    diary.some(4 * LEAST)
-    runner = diary.runner(tell=lambda views, behind, to, seconds: reached.append(to))
-    runner.catch_up()
-    assert diary.rows() == diary.model
-    assert reached == [LEAST, 2 * LEAST, 3 * LEAST, 4 * LEAST]
-
-
-def test_quick_folding_commits_in_ever_larger_pages(
-    diary: Diary, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("allowed", "reaches"),
+    [
+        pytest.param(0.0, (1, 2, 3, 4), id="slow"),
+        # Each size comes twice: the next page was asked for before the first had told its speed.
+        pytest.param(1_000.0, (1, 2, 4, 6, 10, 12), id="quick"),
+    ],
+)
+def test_slow_folding_commits_in_small_pages_and_quick_in_ever_larger_ones(
+    diary: Diary, monkeypatch: pytest.MonkeyPatch, allowed: float, reaches: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(pages, "PAGE_SECONDS", 1_000.0)
+    monkeypatch.setattr(pages, "PAGE_SECONDS", allowed)
     reached: list[int] = []
-    diary.some(12 * LEAST)
+    diary.some(reaches[-1] * LEAST)
     runner = diary.runner(tell=lambda views, behind, to, seconds: reached.append(to))
     runner.catch_up()
     assert diary.rows() == diary.model
-    # Each size comes twice: the next page was asked for before the first had told its speed.
-    assert reached == [LEAST * to for to in (1, 2, 4, 6, 10, 12)]
+    assert reached == [LEAST * to for to in reaches]
